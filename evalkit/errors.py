@@ -3,7 +3,7 @@
 EvalkitError
 ├── InputError            the user's input is wrong; nothing was spent (exit code 2)
 │   ├── ConfigError       a YAML file: names file, line and key
-│   ├── UnknownNameError  a task, suite, model or provider that does not exist; offers the nearest names
+│   ├── UnknownNameError  a name that does not exist; offers the nearest ones
 │   ├── MissingKeyError   an environment variable with a provider's key is not set
 │   ├── UnreachableError  a server does not answer
 │   ├── DataError         a data set is missing, gated, or not what its checksum says

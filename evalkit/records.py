@@ -16,7 +16,7 @@ import msgspec
 #: truncated  it hit the token limit; what there is, is scored and counted
 #: refused    the model (or its provider's policy) declined to answer
 #: filtered   the provider removed the answer
-#: unparsed   there is an answer, but the scorer found no verdict in it: counts as wrong, and is counted
+#: unparsed   the scorer found no verdict in the answer: counts as wrong, and is counted
 #: unscored   the scorer itself could not run; left out of every mean
 #: error      infrastructure failed; left out of every mean, asked again on resume
 Status = Literal["ok", "truncated", "refused", "filtered", "unparsed", "unscored", "error"]
@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of all records: immutable, keyword-only, defaults left out of its JSON."""
 
 
-class ToolCall(Record):
+class ToolCall(Record, frozen=True, kw_only=True):
     """A function call that a model asks for; `arguments` is the JSON text it wrote."""
 
     name: str
@@ -49,7 +49,7 @@ class ToolCall(Record):
     id: str = ""
 
 
-class Tool(Record):
+class Tool(Record, frozen=True, kw_only=True):
     """A function that a model may call; `parameters` is a JSON schema."""
 
     name: str
@@ -57,7 +57,7 @@ class Tool(Record):
     parameters: dict[str, Any] = {}
 
 
-class Message(Record):
+class Message(Record, frozen=True, kw_only=True):
     """One turn of a conversation."""
 
     role: Role
@@ -66,7 +66,7 @@ class Message(Record):
     tool_call_id: str = ""
 
 
-class Sampling(Record):
+class Sampling(Record, frozen=True, kw_only=True):
     """How an answer is drawn. `None` leaves a value to the provider.
 
     `max_tokens=None` lets a model use what its context leaves. Temperature 0 is greedy.
@@ -80,7 +80,7 @@ class Sampling(Record):
     stop: tuple[str, ...] = ()
 
 
-class Request(Record):
+class Request(Record, frozen=True, kw_only=True):
     """One question to a model.
 
     `prompt` is raw text, or chat messages; where the last message is the assistant's, the
@@ -97,7 +97,7 @@ class Request(Record):
     repeat: int = 0
 
 
-class Usage(Record):
+class Usage(Record, frozen=True, kw_only=True):
     """Tokens that one answer took; `cached_tokens` are the part of the input read from a cache."""
 
     input_tokens: int = 0
@@ -116,7 +116,7 @@ class Usage(Record):
         )
 
 
-class Response(Record):
+class Response(Record, frozen=True, kw_only=True):
     """What came back for one request.
 
     `logprob` (nats) and `greedy` (whether the continuation is the greedy one) belong to
@@ -137,7 +137,7 @@ class Response(Record):
     error: str = ""
 
 
-class Sample(Record):
+class Sample(Record, frozen=True, kw_only=True):
     """One question of a task: its row, its place, and what a right answer is.
 
     `cluster` names what samples share (a passage, a template, a source), for standard errors.
@@ -150,7 +150,7 @@ class Sample(Record):
     cluster: str = ""
 
 
-class Score(Record):
+class Score(Record, frozen=True, kw_only=True):
     """How one sample was scored: a value a metric, and what the scorer read in the answer.
 
     A value is a number, or what the task's aggregation takes (a pair for perplexity).
@@ -163,7 +163,7 @@ class Score(Record):
     note: str = ""
 
 
-class Aggregate(Record):
+class Aggregate(Record, frozen=True, kw_only=True):
     """A metric over a task's samples, with what is needed to defend it.
 
     `n` is the number of samples in the mean, `method` says how `stderr` and the interval

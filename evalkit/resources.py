@@ -22,7 +22,7 @@ def shipped(kind: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Where evalkit keeps what it fetched or indexed: `EVALKIT_CACHE`, or the user's cache folder."""
+    """Where evalkit keeps what it fetched: `EVALKIT_CACHE`, or the user's cache folder."""
     if configured := os.environ.get("EVALKIT_CACHE"):
         return Path(configured).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -16,7 +16,7 @@ from evalkit.errors import InputError, UnknownNameError
 from evalkit.records import Record
 
 
-class ModelSpec(Record):
+class ModelSpec(Record, frozen=True, kw_only=True):
     """What a user wrote to name a model; `name` may hold slashes; `alias` is what tables show."""
 
     provider: str

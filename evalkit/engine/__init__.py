@@ -1,1 +1,1 @@
-
+"""Asks models: concurrency, limits, retries, order, resume."""

@@ -1,1 +1,1 @@
-
+"""One adapter a provider."""

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 from evalkit.records import Record, Request, Response
 
 
-class Capabilities(Record):
+class Capabilities(Record, frozen=True, kw_only=True):
     """What a model can be asked.
 
     Args:

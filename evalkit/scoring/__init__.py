@@ -1,1 +1,1 @@
-
+"""Pure scorers: what an answer is worth."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from evalkit.records import Aggregate, Mode, Record, Request, Response, Sample, Sampling, Score
 
 
-class Prompting(Record):
+class Prompting(Record, frozen=True, kw_only=True):
     """How a task's questions are put, decided per model before anything is built.
 
     Args:
@@ -33,7 +33,7 @@ class Prompting(Record):
     repeats: int | None = None
 
 
-class TaskInfo(Record):
+class TaskInfo(Record, frozen=True, kw_only=True):
     """What is known of a task without loading a row.
 
     `modes` are the ways it can be asked, the preferred one first. `kind` names the adapter
@@ -57,7 +57,7 @@ class TaskInfo(Record):
     heavy_scoring: bool = False
 
 
-class TaskRef(Record):
+class TaskRef(Record, frozen=True, kw_only=True):
     """Which task to load: its name, the adapter that knows it, and what a group overrides in it."""
 
     name: str
@@ -66,7 +66,7 @@ class TaskRef(Record):
     overrides: dict[str, Any] = {}
 
 
-class GroupMetric(Record):
+class GroupMetric(Record, frozen=True, kw_only=True):
     """A metric that a group averages over its members: over all filters, or the named ones."""
 
     metric: str
@@ -74,7 +74,7 @@ class GroupMetric(Record):
     weight_by_size: bool = True
 
 
-class Group(Record):
+class Group(Record, frozen=True, kw_only=True):
     """Tasks that are reported together; `members` are the names of its leaf tasks."""
 
     name: str
@@ -84,7 +84,7 @@ class Group(Record):
     metrics: tuple[GroupMetric, ...] = ()
 
 
-class Selection(Record):
+class Selection(Record, frozen=True, kw_only=True):
     """What a list of names stands for: the tasks to run, once each, and the groups over them."""
 
     tasks: tuple[TaskRef, ...] = ()
@@ -111,7 +111,7 @@ class Task(Protocol):
         ...
 
     def samples(self, limit: int | float | None) -> Iterator[Sample]:
-        """The samples in a fixed order: the first `limit`, or that fraction (0 < limit < 1) of all."""
+        """The samples in a fixed order: the first `limit`, or that fraction (0 < limit < 1)."""
         ...
 
     def requests(self, sample: Sample, answers: Sequence[Response]) -> Sequence[Request]:
@@ -138,7 +138,7 @@ def merge_sampling(own: Sampling, overrides: dict[str, Any]) -> Sampling:
 
 
 def sample_count(total: int, limit: int | float | None) -> int:
-    """How many of `total` samples a limit keeps: all, the first `limit`, or a fraction, rounded up."""
+    """How many of `total` samples a limit keeps: the first `limit`, or a fraction, rounded up."""
     if limit is None:
         return total
     if 0 < limit < 1:
