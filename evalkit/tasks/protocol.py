@@ -105,6 +105,9 @@ class Task(Protocol):
     mode: Mode
     #: Hash of everything that defines prompts and scoring (YAML, code version, prompting).
     fingerprint: str
+    #: Whether scoring needs every response of the task at once (a filter over the whole task):
+    #: then `score_all` is called when all is answered, instead of `score` as samples finish.
+    scores_together: bool
 
     def size(self, limit: int | float | None) -> int:
         """How many samples `samples` will give."""
@@ -120,6 +123,10 @@ class Task(Protocol):
 
     def score(self, sample: Sample, answers: Sequence[Response]) -> Score:
         """How the answers do. Never called where an answer has the status `error`."""
+        ...
+
+    def score_all(self, answered: Sequence[tuple[Sample, Sequence[Response]]]) -> list[Score]:
+        """The scores of all samples, in order; called only where `scores_together`."""
         ...
 
     def aggregate(self, scores: Iterable[Score]) -> list[Aggregate]:
