@@ -79,8 +79,18 @@ class RunConfig(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 #: Fields that change neither what is asked nor how it is scored: a run may go on with others.
 _FREE = frozenset(
-    """concurrency max_attempts deadline_s max_cost max_errors output
-    mirror offline cache log_level""".split()
+    {
+        "cache",
+        "concurrency",
+        "deadline_s",
+        "log_level",
+        "max_attempts",
+        "max_cost",
+        "max_errors",
+        "mirror",
+        "offline",
+        "output",
+    }
 )
 _FREE_OF_MODEL = frozenset(
     ("concurrency", "requests_per_minute", "tokens_per_minute", "input_price", "output_price")

@@ -1,0 +1,1 @@
+"""The composition root: suite x models -> run folder."""
