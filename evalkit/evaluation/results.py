@@ -1,0 +1,133 @@
+"""From scored samples to the rows of scores.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from evalkit.evaluation.tally import Tally
+from evalkit.records import Aggregate, Mode, Score
+from evalkit.runs import ScoreRow
+from evalkit.tasks.protocol import Group, Task
+
+
+def scored_only(scores: Iterable[Score]) -> Iterator[Score]:
+    """The scores that belong in a mean: infrastructure errors and failed scorers do not."""
+    return (score for score in scores if score.status not in ("error", "unscored"))
+
+
+def task_rows(
+    task: Task, tally: Tally, scores: Iterable[Score], max_errors: float
+) -> list[ScoreRow]:
+    """The metrics of one task for one model.
+
+    Args:
+        task: The task as it was put.
+        tally: What became of its samples.
+        scores: Every sample's score, in the task's order.
+        max_errors: The share of failed or unscored samples above which a result is invalid.
+    """
+    if tally.total == tally.failed + tally.statuses["unscored"]:
+        return []
+    shots = task.prompting.num_fewshot
+    return [
+        _row(
+            aggregate,
+            tally,
+            style=task.prompting.style,
+            num_fewshot=task.info.num_fewshot if shots is None else shots,
+            version=task.info.version,
+            max_errors=max_errors,
+        )
+        for aggregate in task.aggregate(scored_only(scores))
+    ]
+
+
+def _row(
+    aggregate: Aggregate,
+    tally: Tally,
+    *,
+    style: str,
+    num_fewshot: int,
+    version: str,
+    max_errors: float,
+) -> ScoreRow:
+    lost = tally.failed + tally.statuses["unscored"]
+    return ScoreRow(
+        model=tally.model,
+        task=tally.task,
+        metric=aggregate.metric,
+        filter=aggregate.filter,
+        value=aggregate.value,
+        stderr=aggregate.stderr,
+        low=aggregate.low,
+        high=aggregate.high,
+        stderr_method=aggregate.method,
+        higher_is_better=aggregate.higher_is_better,
+        mode=tally.mode,
+        style=style,
+        num_fewshot=num_fewshot,
+        version=version,
+        n=aggregate.n,
+        total=tally.total,
+        failed=tally.failed,
+        unscored=tally.statuses["unscored"],
+        unparsed=tally.statuses["unparsed"],
+        truncated=tally.statuses["truncated"],
+        refused=tally.statuses["refused"],
+        filtered=tally.statuses["filtered"],
+        valid=lost <= max_errors * tally.total,
+    )
+
+
+def group_rows(
+    group: Group, rows: Sequence[ScoreRow], aggregates: Sequence[Aggregate]
+) -> list[ScoreRow]:
+    """The rows of a group for one model.
+
+    Args:
+        group: The group.
+        rows: Its members' rows for that model.
+        aggregates: Its metrics over them.
+
+    A group whose members were measured in different modes, styles or shots gets no row:
+    such numbers are never averaged.
+    """
+    members = [row for row in rows if row.task in group.members]
+    result = []
+    for aggregate in aggregates:
+        used = [r for r in members if r.metric == aggregate.metric and r.filter == aggregate.filter]
+        if len({(r.mode, r.style) for r in used}) == 1 and len(used) > 0:
+            result.append(_group_row(group, used, aggregate))
+    return result
+
+
+def _group_row(group: Group, used: Sequence[ScoreRow], aggregate: Aggregate) -> ScoreRow:
+    first = used[0]
+    mode: Mode = first.mode
+    shots = {row.num_fewshot for row in used}
+    return ScoreRow(
+        model=first.model,
+        task=group.name,
+        metric=aggregate.metric,
+        filter=aggregate.filter,
+        value=aggregate.value,
+        stderr=aggregate.stderr,
+        low=aggregate.low,
+        high=aggregate.high,
+        stderr_method=aggregate.method,
+        higher_is_better=first.higher_is_better,
+        mode=mode,
+        style=first.style,
+        num_fewshot=shots.pop() if len(shots) == 1 else -1,
+        group=True,
+        version=group.version,
+        n=aggregate.n,
+        total=sum(row.total for row in used),
+        failed=sum(row.failed for row in used),
+        unscored=sum(row.unscored for row in used),
+        unparsed=sum(row.unparsed for row in used),
+        truncated=sum(row.truncated for row in used),
+        refused=sum(row.refused for row in used),
+        filtered=sum(row.filtered for row in used),
+        valid=all(row.valid for row in used),
+    )
