@@ -18,7 +18,18 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from evalkit.errors import InputError
-from evalkit.records import Mode, Record, Request, Response, Sample, Score, Status, Usage, canonical
+from evalkit.records import (
+    Aggregate,
+    Mode,
+    Record,
+    Request,
+    Response,
+    Sample,
+    Score,
+    Status,
+    Usage,
+    canonical,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +60,8 @@ class ScoreRow(Record, frozen=True, kw_only=True):
     `n` counts the samples in the mean, `total` those asked; `failed` and `unscored` are left
     out of the mean, `unparsed`, `truncated`, `refused` and `filtered` are in it.
     `stderr_method` says how error and 95% interval (`low`, `high`) were computed.
-    `valid` is False where more samples failed than the run allows.
+    `num_fewshot` is None for a group whose members differ in it. `valid` is False where more
+    samples failed than the run allows, or a group lacks a member.
     """
 
     model: str
@@ -64,7 +76,7 @@ class ScoreRow(Record, frozen=True, kw_only=True):
     higher_is_better: bool | None = True
     mode: Mode
     style: str
-    num_fewshot: int = 0
+    num_fewshot: int | None = 0
     group: bool = False
     version: str = ""
     n: int
@@ -76,6 +88,20 @@ class ScoreRow(Record, frozen=True, kw_only=True):
     refused: int = 0
     filtered: int = 0
     valid: bool = True
+
+    def aggregate(self) -> Aggregate:
+        """The metric alone."""
+        return Aggregate(
+            metric=self.metric,
+            filter=self.filter,
+            value=self.value,
+            n=self.n,
+            stderr=self.stderr,
+            low=self.low,
+            high=self.high,
+            method=self.stderr_method,
+            higher_is_better=self.higher_is_better,
+        )
 
 
 class CellRow(Record, frozen=True, kw_only=True):

@@ -118,7 +118,7 @@ def _group_row(group: Group, used: Sequence[ScoreRow], aggregate: Aggregate) -> 
         higher_is_better=first.higher_is_better,
         mode=mode,
         style=first.style,
-        num_fewshot=shots.pop() if len(shots) == 1 else -1,
+        num_fewshot=shots.pop() if len(shots) == 1 else None,
         group=True,
         version=group.version,
         n=aggregate.n,
@@ -129,5 +129,5 @@ def _group_row(group: Group, used: Sequence[ScoreRow], aggregate: Aggregate) -> 
         truncated=sum(row.truncated for row in used),
         refused=sum(row.refused for row in used),
         filtered=sum(row.filtered for row in used),
-        valid=all(row.valid for row in used),
+        valid=all(r.valid for r in used) and {r.task for r in used} == set(group.members),
     )

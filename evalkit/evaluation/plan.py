@@ -1,0 +1,131 @@
+"""What a run will do, decided and checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evalkit.config.run_config import ModelEntry, RunConfig, check_config
+from evalkit.data.options import DataOptions, data_options
+from evalkit.evaluation.prompting import decide_prompting
+from evalkit.models.protocol import Model
+from evalkit.models.registry import create_model
+from evalkit.tasks.catalogue import info_of, load, select
+from evalkit.tasks.protocol import Group, Prompting, Task, TaskInfo, TaskRef
+from evalkit.tasks.suites import load_suite
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A task to run, with what a suite says of it."""
+
+    ref: TaskRef
+    limit: int | float | None = None
+    num_fewshot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model of the run and its own settings."""
+
+    entry: ModelEntry
+    model: Model
+
+    @property
+    def label(self) -> str:
+        """What tables and folders call it."""
+        return self.entry.spec().label
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """One task put to one model in one way."""
+
+    member: Member
+    ref: TaskRef
+    info: TaskInfo
+    prompting: Prompting
+    limit: int | float | None
+    data: DataOptions
+
+    def load(self) -> Task:
+        """The task, with its rows; may take seconds and raises `InputError`."""
+        return load(self.ref, self.prompting, self.data)
+
+
+@dataclass(slots=True)
+class Plan:
+    """All that a run needs."""
+
+    config: RunConfig
+    data: DataOptions
+    members: list[Member]
+    selected: list[Selected]
+    groups: tuple[Group, ...]
+    jobs: list[PlannedJob] = field(default_factory=list)
+
+
+def choose(config: RunConfig) -> tuple[list[Selected], tuple[Group, ...]]:
+    """The tasks that a config names, each once, and the groups over them.
+
+    Raises:
+        UnknownNameError: A task or suite that does not exist.
+    """
+    chosen: dict[str, Selected] = {}
+    groups: dict[str, Group] = {}
+
+    def take(names: Sequence[str], limit: int | float | None, shots: int | None) -> None:
+        selection = select(names, config.include_path)
+        for ref in selection.tasks:
+            chosen.setdefault(ref.name, Selected(ref, limit, shots))
+        groups.update({group.name: group for group in selection.groups})
+
+    take(config.tasks, config.limit, None)
+    for suite in config.suites:
+        for entry in load_suite(suite).tasks:
+            limit = entry.limit if config.limit is None else config.limit
+            take([entry.task], limit, entry.num_fewshot)
+    return list(chosen.values()), tuple(groups.values())
+
+
+def draft(config: RunConfig, environ: Mapping[str, str]) -> Plan:
+    """The plan, as far as it can be made without opening a model.
+
+    Raises:
+        InputError: Anything in the config is wrong; nothing was contacted.
+    """
+    check_config(config)
+    data = data_options(config.mirror or None, config.offline or None, environ)
+    selected, groups = choose(config)
+    members = [Member(entry, _model(entry)) for entry in config.entries()]
+    return Plan(config, data, members, selected, groups)
+
+
+def _model(entry: ModelEntry) -> Model:
+    model = create_model(entry.spec())
+    model.name = entry.spec().label
+    if entry.concurrency is not None:
+        model.concurrency = entry.concurrency
+    return model
+
+
+def assign(plan: Plan) -> None:
+    """Decide how every task is put to every model, all of which are open.
+
+    Raises:
+        UnsupportedError: A model cannot be asked a task.
+    """
+    plan.jobs = [
+        PlannedJob(
+            member=member,
+            ref=one.ref,
+            info=(info := info_of(one.ref)),
+            prompting=decide_prompting(
+                plan.config, member.entry, member.model.capabilities, info, one.num_fewshot
+            ),
+            limit=one.limit,
+            data=plan.data,
+        )
+        for member in plan.members
+        for one in plan.selected
+    ]
