@@ -125,7 +125,7 @@ def check_config(config: RunConfig) -> RunConfig:
 def _check_limit(limit: int | float | None) -> None:
     if limit is None or 0 < limit < 1:
         return
-    if limit < 1 or limit != int(limit):
+    if not (limit >= 1 and limit % 1 == 0):
         raise InputError(
             f"limit must be a whole number of samples (1 or more) or a fraction "
             f"between 0 and 1, got {limit}"
