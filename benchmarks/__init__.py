@@ -1,0 +1,1 @@
+"""Speed, memory and parity measurements against peers; never part of the test suite."""
