@@ -66,6 +66,11 @@ class MirrorFile(Record, frozen=True, kw_only=True):
     sha256: str
     entry: MirrorEntry | None = None
 
+    @property
+    def features(self) -> dict[str, Any] | None:
+        """The columns' types on the hub, where the manifest knows them."""
+        return self.entry.features if self.entry else None
+
 
 class Mirror:
     """A mirror's folder, read as it is asked.
@@ -204,9 +209,14 @@ def dataset_folder(dataset: str) -> PurePosixPath:
     Raises:
         DataError: It is not the name of a data set on the hub.
     """
-    if not _DATASET.fullmatch(dataset):
+    if not is_dataset_name(dataset):
         raise DataError(f"{dataset!r} is not the name of a dataset: it looks like owner/name")
     return PurePosixPath(dataset)
+
+
+def is_dataset_name(name: str) -> bool:
+    """Whether `name` could name a data set on the hub: `owner/name`, or a bare name."""
+    return _DATASET.fullmatch(name) is not None
 
 
 def hub_file(url: str) -> tuple[str, str] | None:

@@ -180,7 +180,7 @@ def _run_pip(package: str, version: str, into: Path, folder: Path) -> None:
     quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
     command = [sys.executable, *_command(package, version, into), *quiet]
     try:
-        done = subprocess.run(  # noqa: S603 an argument list; name and version are checked
+        done = subprocess.run(
             command, capture_output=True, text=True, timeout=_DOWNLOAD_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
