@@ -1,0 +1,146 @@
+"""Builds one lm-eval task from a reference: the only place that calls lm-eval's factory.
+
+lm-eval loads data in a task's constructor, and some tasks draw from the global random number
+generators there. So a task is built alone, when it is needed, with the generators seeded as
+`simple_evaluate` seeds them, and put back afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evalkit.data.options import DataOptions
+from evalkit.errors import ConfigError, DataError, InputError, UnsupportedError
+from evalkit.records import Record
+from evalkit.tasks.lm_eval.definitions import FUNCTION, Definitions
+from evalkit.tasks.protocol import TaskRef
+
+#: lm-eval seeds Python's generator with 0, all others with 1234 (`lm_eval.defaults`).
+_PYTHON_SEED, _OTHER_SEED = 0, 1234
+
+
+class Built(Record, frozen=True, kw_only=True):
+    """A task of lm-eval, its documents, and what names the rows they were made from."""
+
+    task: Any
+    docs: Any
+    data_fingerprint: str
+
+
+def definition_of(ref: TaskRef) -> dict[str, Any]:
+    """The definition that `ref` stands for, functions unresolved, without importing lm-eval."""
+    own = Definitions().read(Path(ref.path)) if ref.path else {}
+    return own | ref.overrides | {"task": ref.name}
+
+
+def build(ref: TaskRef, data: DataOptions, seed: int = _OTHER_SEED) -> Built:
+    """The lm-eval task of `ref`, with its data loaded.
+
+    Args:
+        ref: From `select`.
+        data: Where rows come from.
+        seed: For whatever the task draws while it is built. 1234 stands for lm-eval's own
+            seeds (0 for Python's generator, 1234 for NumPy's), any other for itself.
+
+    Raises:
+        UnsupportedError: The task needs pictures or sound, or runs code outside a sandbox.
+        DataError: Its data cannot be had.
+        ConfigError: Its definition is wrong.
+    """
+    definition = definition_of(ref)
+    _refuse(ref.name, definition)
+    # lm-eval imports datasets, so that both are slow to import
+    from evalkit.data.hub import redirected
+
+    _quieten()
+    with redirected(data) as loaded, _seeded(seed):
+        task = _construct(ref)
+        _refuse_built(ref.name, task)
+        # asked for a second time, as `build_all_requests` does: processing may draw again
+        docs = task.eval_docs
+    if not hasattr(docs, "__getitem__"):
+        docs = list(docs)
+    return Built(task=task, docs=docs, data_fingerprint=loaded.fingerprint())
+
+
+def _refuse(name: str, definition: dict[str, Any]) -> None:
+    if definition.get("doc_to_image") or definition.get("doc_to_audio"):
+        raise UnsupportedError(
+            f"Task {name!r} shows pictures or plays sound, and requests here carry text only"
+        )
+    if definition.get("unsafe_code"):
+        raise UnsupportedError(
+            f"Task {name!r} runs the model's code inside this process, without a sandbox; "
+            "use the sandboxed task of the same benchmark (evalkit tasks list --tag code)"
+        )
+
+
+def _refuse_built(name: str, task: Any) -> None:
+    flags = {"doc_to_image": getattr(task, "MULTIMODAL", False)}
+    _refuse(name, flags | {"unsafe_code": getattr(task, "UNSAFE_CODE", False)})
+
+
+def _construct(ref: TaskRef) -> Any:
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks._factory import TaskFactory
+    from lm_eval.tasks._index import Entry, Kind
+
+    overrides = resolve_functions(ref.overrides) | {"task": ref.name}
+    try:
+        if not ref.path:
+            return ConfigurableTask(config={"metadata": {}} | overrides)
+        entry = Entry(name=ref.name, kind=Kind.TASK, yaml_path=Path(ref.path))
+        return TaskFactory().build(entry, overrides=overrides, registry={})
+    except InputError:
+        raise
+    except (ImportError, ModuleNotFoundError) as error:
+        raise UnsupportedError(
+            f"Task {ref.name!r} needs a package that is not installed: {error}"
+        ) from error
+    except (OSError, ConnectionError) as error:
+        raise DataError(f"Task {ref.name!r}: its data cannot be read: {error}") from error
+    except Exception as error:  # anything that a definition's own code raises
+        message = f"lm-eval cannot build the task {ref.name!r}: {type(error).__name__}: {error}"
+        raise ConfigError(message, path=ref.path) from error
+
+
+def resolve_functions(value: Any) -> Any:
+    """`value` with every unresolved `!function` replaced by the function that it names."""
+    if isinstance(value, dict):
+        if set(value) == {FUNCTION}:
+            return _import_function(value[FUNCTION])
+        return {key: resolve_functions(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [resolve_functions(item) for item in value]
+    return value
+
+
+def _import_function(named: str) -> Any:
+    from lm_eval.tasks._yaml_loader import _import_func_in_yml
+
+    place = Path(named)
+    return _import_func_in_yml(place.name, place.parent)
+
+
+def _quieten() -> None:
+    """Keeps lm-eval's log off a terminal where nobody has set up logging."""
+    logging.getLogger("lm_eval").addHandler(logging.NullHandler())
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    import numpy as np
+
+    states = random.getstate(), np.random.get_state()
+    random.seed(_PYTHON_SEED if seed == _OTHER_SEED else seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
