@@ -1,0 +1,75 @@
+"""What a run has cost, and whether the next request still fits under the user's limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from evalkit.engine.tally import Tally
+from evalkit.engine.tokens import expected_output, input_tokens
+from evalkit.models.protocol import Model
+from evalkit.records import Request, Usage
+
+#: US dollars for what an answer used; None where the price is not known.
+Price = Callable[[Model, Usage], float | None]
+
+
+class Spending:
+    """Adds up the cost of answers, and sets money aside for requests in flight.
+
+    The limit covers the whole run folder: answers that the journal serves were paid for
+    by an earlier process of the same run, so they count as well.
+    """
+
+    def __init__(self, price: Price | None, max_cost: float | None) -> None:
+        self._price, self._max_cost = price, max_cost
+        self.total = 0.0
+        self._reserved = 0.0
+
+    def add(self, model: Model, tally: Tally, usage: Usage) -> None:
+        """Count a new answer."""
+        tally.usage += usage
+        cost = self._cost(model, usage)
+        if cost is not None:
+            tally.cost = (tally.cost or 0.0) + cost
+            self.total += cost
+
+    def add_journaled(self, model: Model, tally: Tally, usage: Usage) -> None:
+        """Count an answer that an earlier process paid for."""
+        tally.journal_usage += usage
+        cost = self._cost(model, usage)
+        if cost is not None:
+            tally.journal_cost = (tally.journal_cost or 0.0) + cost
+            self.total += cost
+
+    def _cost(self, model: Model, usage: Usage) -> float | None:
+        return self._price(model, usage) if self._price else None
+
+    def reserve(self, model: Model, tally: Tally, request: Request) -> float | None:
+        """Set aside what `request` will likely cost; None where that passes the limit."""
+        if self._max_cost is None or self._price is None:
+            return 0.0
+        likely = self._likely_cost(model, tally, request)
+        if likely and self.total + self._reserved + likely > self._max_cost:
+            return None
+        self._reserved += likely
+        return likely
+
+    def release(self, reserved: float) -> None:
+        """Give back what was set aside, once the request has ended either way."""
+        self._reserved = max(0.0, self._reserved - reserved)
+
+    def _likely_cost(self, model: Model, tally: Tally, request: Request) -> float:
+        mean = tally.usage.output_tokens / tally.answered if tally.answered else None
+        usage = Usage(
+            input_tokens=input_tokens(model, request),
+            output_tokens=round(expected_output(model, request, mean)),
+        )
+        return self._cost(model, usage) or 0.0
+
+    @property
+    def reason(self) -> str:
+        """The sentence for a run that the limit stopped."""
+        return (
+            f"The next request could pass the cost limit of {self._max_cost:g} USD "
+            f"({self.total:.4f} USD spent); raise it and run again to go on"
+        )
