@@ -1,0 +1,80 @@
+"""Threads for what must stay off the event loop: building samples, heavy scoring."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """Runs functions in `threads` threads, first come, first served.
+
+    Unlike an executor its threads do not hold the process at exit, so that Ctrl-C ends even
+    a run that is loading a data set; and results that are ready together wake the event
+    loop once.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._waking = threading.Lock()
+        self._awake = False
+        self._threads = threads
+        for number in range(threads):
+            threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True).start()
+
+    def run(
+        self,
+        function: Callable[Arguments, Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> asyncio.Future[Result]:
+        """What `function` returns or raises, once a thread has run it."""
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._work.put((future, function, args, kwargs))
+        return future
+
+    def close(self) -> None:
+        """Let the threads end when they are done with what they have begun."""
+        for _ in range(self._threads):
+            self._work.put(None)
+
+    def _serve(self) -> None:
+        while (item := self._work.get()) is not None:
+            future, function, args, kwargs = item
+            if future.cancelled():
+                continue
+            try:
+                self._done.append((future, function(*args, **kwargs), None))
+            except StopIteration as error:  # no future can carry it
+                self._done.append((future, None, RuntimeError(f"StopIteration: {error}")))
+            except BaseException as error:
+                self._done.append((future, None, error))
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._waking:
+            if self._awake or self._loop.is_closed():
+                return
+            self._awake = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        with self._waking:
+            self._awake = False
+        while self._done:
+            future, result, error = self._done.popleft()
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
