@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from evalkit.engine.tally import Tally
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Clock = Callable[[], float]
+
+#: Seconds between two drawings on a terminal, and between two lines elsewhere.
+REDRAW_S = 0.25
+LINE_S = 10.0
 
 
 class Observer(Protocol):
@@ -28,6 +40,18 @@ class Observer(Protocol):
         ...
 
 
+def progress_for(*, quiet: bool = False, stream: TextIO | None = None) -> Observer:
+    """The observer that suits where the output goes: a terminal, a log file, or nobody."""
+    stream = sys.stderr if stream is None else stream
+    if quiet:
+        return SilentProgress()
+    if not stream.isatty():
+        return PlainProgress(stream)
+    from rich.console import Console
+
+    return RichProgress(Console(file=stream))
+
+
 class SilentProgress:
     """Shows nothing."""
 
@@ -42,3 +66,164 @@ class SilentProgress:
 
     def stop(self) -> None:
         """Show nothing."""
+
+
+class PlainProgress:
+    """Writes a line a model now and then: for log files and pipes.
+
+    Args:
+        stream: Where to write; standard error by default.
+        every_s: Seconds between two lines of one model.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        every_s: float = LINE_S,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._every_s, self._clock = every_s, clock
+        self._pace = Pace(clock)
+        self._tallies: Mapping[str, Tally] = {}
+        self._shown = clock()
+
+    def start(self, tallies: Mapping[str, Tally]) -> None:
+        """Remember what to show."""
+        self._tallies, self._shown = tallies, self._clock()
+
+    def tick(self) -> None:
+        """Write the lines if it is time."""
+        for tally in self._tallies.values():
+            self._pace.look(tally)
+        if self._clock() - self._shown >= self._every_s:
+            self._show()
+
+    def note(self, text: str) -> None:
+        """Write the line at once."""
+        print(text, file=self._stream, flush=True)
+
+    def stop(self) -> None:
+        """Write how it ended."""
+        self._show()
+
+    def _show(self) -> None:
+        self._shown = self._clock()
+        for tally in list(self._tallies.values()):
+            parts = [part for part in progress_cells(tally, self._pace) if part]
+            self.note(", ".join(parts))
+
+
+class RichProgress:
+    """Draws a table in a terminal, a row a model.
+
+    Args:
+        console: Where to draw.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, console: Console, *, clock: Clock = time.monotonic) -> None:
+        from rich.live import Live
+
+        self._console, self._clock = console, clock
+        self._pace = Pace(clock)
+        self._tallies: Mapping[str, Tally] = {}
+        self._drawn = float("-inf")
+        # drawn from `tick` alone: no thread, and never faster than REDRAW_S
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def start(self, tallies: Mapping[str, Tally]) -> None:
+        """Begin to draw."""
+        self._tallies = tallies
+        self._live.start()
+
+    def tick(self) -> None:
+        """Draw if it is time."""
+        now = self._clock()
+        if now - self._drawn >= REDRAW_S:
+            self._drawn = now
+            self._live.update(self._table(), refresh=True)
+
+    def note(self, text: str) -> None:
+        """Write the line above the table."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def stop(self) -> None:
+        """Take the table away: the final one follows."""
+        self._live.stop()
+
+    def _table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for tally in list(self._tallies.values()):
+            self._pace.look(tally)
+            table.add_row(*(Text(cell) for cell in progress_cells(tally, self._pace)))
+        return table
+
+
+class Pace:
+    """How many samples a second are done lately: over the last half minute."""
+
+    WINDOW_S = 30.0
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: dict[str, list[tuple[float, int]]] = {}
+
+    def look(self, tally: Tally) -> None:
+        """Remember where `tally` stands now; one look a second is enough."""
+        now, seen = self._clock(), self._seen.setdefault(tally.model, [])
+        if seen and now - seen[-1][0] < 1.0:
+            return
+        seen.append((now, tally.samples_done))
+        while len(seen) > 2 and now - seen[0][0] > self.WINDOW_S:
+            seen.pop(0)
+
+    def rate(self, tally: Tally) -> float:
+        """Samples a second; 0 where nothing can be said yet."""
+        seen = self._seen.get(tally.model)
+        if not seen:
+            return 0.0
+        then, done = seen[0]
+        seconds = self._clock() - then
+        return (tally.samples_done - done) / seconds if seconds > 0 else 0.0
+
+    def seconds_left(self, tally: Tally) -> float | None:
+        """Until the last known sample; None where nothing can be said."""
+        rate, left = self.rate(tally), tally.samples_total - tally.samples_done
+        return left / rate if rate > 0 and left > 0 else None
+
+
+def progress_cells(tally: Tally, pace: Pace) -> tuple[str, ...]:
+    """What is shown of a model: name, samples, rate, time left, tokens, cost, trouble."""
+    # a job that is not loaded yet has samples that nobody has counted
+    more = "+" if tally.jobs_waiting else ""
+    left = pace.seconds_left(tally)
+    usage = tally.usage
+    return (
+        tally.model,
+        f"{tally.samples_done:,}/{tally.samples_total:,}{more} samples",
+        f"{pace.rate(tally):,.1f}/s",
+        "" if left is None else f"{_duration(left)}{more} left",
+        f"{usage.input_tokens:,} in, {usage.output_tokens:,} out",
+        "" if tally.cost is None else f"${tally.cost:.4f}",
+        f"{tally.from_journal:,} from the journal" if tally.from_journal else "",
+        _trouble(tally),
+    )
+
+
+def _trouble(tally: Tally) -> str:
+    parts = [f"{number:,} {kind}" for kind, number in sorted(tally.failures.items())]
+    told = f"failed attempts: {', '.join(parts)}" if parts else ""
+    lost = f"{tally.samples_failed:,} samples failed" if tally.samples_failed else ""
+    return "; ".join(part for part in (lost, told) if part)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
