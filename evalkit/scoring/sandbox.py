@@ -176,7 +176,7 @@ def _execute(
     secret, (reading, writing) = secrets.token_hex(16), os.pipe()
     start = time.monotonic()
     try:
-        process = subprocess.Popen(  # noqa: S603 an argument list of our own
+        process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=out, stderr=err, pass_fds=(writing,), env={}
         )
         timed_out = _wait(process, _job(program, limits, secret, writing), limits.wall_s)
