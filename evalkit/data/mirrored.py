@@ -57,8 +57,9 @@ def _selected(splits: dict[str, Any], dataset: str, spec: str) -> Any:
     try:
         parts = datasets.ReadInstruction.from_spec(spec).to_absolute(sizes)
     except (ValueError, AssertionError) as error:
-        known = ", ".join(splits)
-        raise DataError(f"Dataset {dataset!r} has no split {spec!r}: it has {known}") from error
+        raise DataError(
+            f"Split {spec!r} of dataset {dataset!r} is not written as test, test[:10] or train+test"
+        ) from error
     rows = [splits[p.splitname].select(range(p.from_, p.to)) for p in parts]
     return reduce(lambda one, other: datasets.concatenate_datasets([one, other]), rows)
 
