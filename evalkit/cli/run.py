@@ -151,9 +151,10 @@ def _evaluate(config: RunConfig, json: bool) -> Run:
 
 def _dry_run(config: RunConfig, json: bool) -> None:
     from evalkit.cli.tables import print_plan
-    from evalkit.evaluation.run import dry_run
+    from evalkit.evaluation.estimate import dry_run
+    from evalkit.evaluation.run import wait_for
 
-    plans = dry_run(config)
+    plans = wait_for(dry_run(config))
     print_json({"plan": plans}) if json else print_plan(plans)
 
 

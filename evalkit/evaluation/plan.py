@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from evalkit.config.run_config import ModelEntry, RunConfig, check_config
 from evalkit.data.options import DataOptions, data_options
@@ -13,6 +14,9 @@ from evalkit.models.registry import create_model
 from evalkit.tasks.catalogue import info_of, load, select
 from evalkit.tasks.protocol import Group, Prompting, Task, TaskInfo, TaskRef
 from evalkit.tasks.suites import load_suite
+
+#: Tasks that stay loaded between the check and the run.
+_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,12 @@ class PlannedJob:
     limit: int | float | None
     data: DataOptions
 
+    preloaded: list[Task] = field(default_factory=list)
+
     def load(self) -> Task:
         """The task, with its rows; may take seconds and raises `InputError`."""
+        if self.preloaded:
+            return self.preloaded.pop()
         return load(self.ref, self.prompting, self.data)
 
 
@@ -88,8 +96,17 @@ def choose(config: RunConfig) -> tuple[list[Selected], tuple[Group, ...]]:
     return list(chosen.values()), tuple(groups.values())
 
 
-def draft(config: RunConfig, environ: Mapping[str, str]) -> Plan:
+def draft(
+    config: RunConfig,
+    environ: Mapping[str, str],
+    instances: Mapping[str, Model] = MappingProxyType({}),
+) -> Plan:
     """The plan, as far as it can be made without opening a model.
+
+    Args:
+        config: The run.
+        environ: Where the mirror and the offline switch are read.
+        instances: Models that were made in Python, by label.
 
     Raises:
         InputError: Anything in the config is wrong; nothing was contacted.
@@ -97,13 +114,16 @@ def draft(config: RunConfig, environ: Mapping[str, str]) -> Plan:
     check_config(config)
     data = data_options(config.mirror or None, config.offline or None, environ)
     selected, groups = choose(config)
-    members = [Member(entry, _model(entry)) for entry in config.entries()]
+    members = [Member(entry, _model(entry, instances)) for entry in config.entries()]
     return Plan(config, data, members, selected, groups)
 
 
-def _model(entry: ModelEntry) -> Model:
-    model = create_model(entry.spec())
-    model.name = entry.spec().label
+def _model(entry: ModelEntry, instances: Mapping[str, Model]) -> Model:
+    spec = entry.spec()
+    if spec.label in instances:
+        return instances[spec.label]
+    model = create_model(spec)
+    model.name = spec.label
     if entry.concurrency is not None:
         model.concurrency = entry.concurrency
     return model
@@ -129,3 +149,21 @@ def assign(plan: Plan) -> None:
         for member in plan.members
         for one in plan.selected
     ]
+
+
+def check_data(plan: Plan) -> None:
+    """Make sure that rows can be had before anything is sent.
+
+    Without a network every task's rows must be here already, so every task is loaded. With
+    one, the first task is; a later one whose rows cannot be had fails alone.
+
+    Raises:
+        InputError: The rows of a task cannot be had, or it cannot be asked this way.
+    """
+    checked: set[str] = set()
+    for job in plan.jobs if plan.data.offline else plan.jobs[:1]:
+        if job.ref.name not in checked:
+            checked.add(job.ref.name)
+            task = job.load()
+            if len(checked) <= _KEPT:
+                job.preloaded.append(task)

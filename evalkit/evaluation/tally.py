@@ -26,15 +26,23 @@ class Tally:
     notes: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = None
 
     def add(self, requests: Sequence[Request], responses: Sequence[Response], score: Score) -> None:
         """Count one finished sample."""
         self.statuses[score.status] += 1
         self.requests += len(requests)
         for response in responses:
-            self.usage = self.usage + response.usage
+            self._spend(response.usage)
         if score.note and score.status in ("error", "unscored"):
             self._note(score.note[:_NOTE_LENGTH])
+
+    def _spend(self, usage: Usage) -> None:
+        self.usage = self.usage + usage
+        # per answer, because long prompts have prices of their own
+        cost = self.cost_of(usage)
+        if cost is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + cost
 
     def _note(self, note: str) -> None:
         known = note in self.notes or len(self.notes) < _MOST_NOTES
@@ -60,6 +68,6 @@ class Tally:
             statuses=dict(self.statuses),
             requests=self.requests,
             usage=self.usage,
-            cost_usd=self.cost_of(self.usage),
+            cost_usd=self.cost_usd,
             notes=dict(self.notes),
         )
