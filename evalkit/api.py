@@ -66,6 +66,12 @@ async def evaluate_async(
     return await _run.evaluate_async(config, observer=observer, instances=instances)
 
 
+def _entry(model: ModelLike) -> str | ModelEntry:
+    if isinstance(model, (str, ModelEntry)):
+        return model
+    return ModelEntry(model=f"python/{model.name}", alias=model.name)
+
+
 def _config(**fields: Any) -> RunConfig:
     known = RunConfig.__struct_fields__
     for name in fields:
