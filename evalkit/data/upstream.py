@@ -1,0 +1,101 @@
+"""Data sets of the hub as a mirror needs them: rows that JSON can hold, commit, licence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evalkit.data.hub import commit_of, load
+from evalkit.data.options import DataOptions
+from evalkit.data.query import BUILDERS
+from evalkit.data.refusals import failures
+from evalkit.errors import DataError
+from evalkit.records import Record
+
+
+class Upstream(Record, frozen=True, kw_only=True):
+    """A data set as it was fetched: iterables of rows by split, where from, under what licence."""
+
+    splits: dict[str, Any]
+    source: str
+    commit: str = ""
+    licence: str = "unknown"
+
+    def features(self, split: str) -> dict[str, Any] | None:
+        """The columns' types, so that a mirror gives them back; None for plain rows."""
+        features = getattr(self.splits[split], "features", None)
+        return dict(features.to_dict()) if features is not None else None
+
+
+def fetch_upstream(
+    path: str,
+    config: str | None,
+    splits: tuple[str, ...],
+    revision: str,
+    data_files: dict[str, str],
+    arguments: dict[str, Any],
+    options: DataOptions,
+) -> Upstream:
+    """A data set from the hub, pinned to the commit that its revision names today.
+
+    Raises:
+        DataError: It cannot be had, or holds what JSON cannot.
+    """
+    if path in BUILDERS:
+        commit, licence = "", "unknown"
+    else:
+        commit, licence = _pinned(path, revision)
+    loaded = load(
+        path,
+        config,
+        options=DataOptions(cache=options.cache),
+        data_files=data_files or None,
+        revision=commit or revision or None,
+        **arguments,
+    )
+    wanted = _wanted(path, loaded.data, splits)
+    for name, rows in wanted.items():
+        _check_columns(path, name, rows)
+    return Upstream(
+        splits=wanted, source=path, commit=commit_of(loaded.data) or commit, licence=licence
+    )
+
+
+def _pinned(path: str, revision: str) -> tuple[str, str]:
+    """The commit that a revision stands for, and the licence on the data set's card."""
+    from huggingface_hub import HfApi
+
+    from evalkit.data.refusals import explained
+
+    try:
+        info = HfApi().dataset_info(path, revision=revision or None)
+    except failures() as error:
+        raise explained(error, path, None) from error
+    licence = info.card_data.get("license") if info.card_data else None
+    text = ", ".join(licence) if isinstance(licence, list) else licence
+    return info.sha or "", text or "unknown"
+
+
+def _wanted(path: str, data: Any, splits: tuple[str, ...]) -> dict[str, Any]:
+    missing = [split for split in splits if split not in data]
+    if missing:
+        raise DataError(f"Dataset {path!r} has no split {missing[0]!r}: it has {', '.join(data)}")
+    return {name: data[name] for name in splits or data}
+
+
+def _check_columns(path: str, split: str, rows: Any) -> None:
+    """Refuses columns that JSON cannot hold, such as images, before anything is written."""
+    for name, feature in rows.features.items():
+        if kinds := _kinds(feature) & {"Image", "Audio", "Video", "Pdf", "Nifti", "binary"}:
+            raise DataError(
+                f"Column {name!r} of {path!r} ({split}) holds {', '.join(sorted(kinds)).lower()} "
+                "data, which a mirror of JSON Lines cannot hold"
+            )
+
+
+def _kinds(feature: Any) -> set[str]:
+    if isinstance(feature, dict):
+        return {kind for inner in feature.values() for kind in _kinds(inner)}
+    if (inner := getattr(feature, "feature", None)) is not None:
+        return _kinds(inner)
+    dtype = str(getattr(feature, "dtype", ""))
+    return {type(feature).__name__, "binary" if dtype.endswith("binary") else dtype}
