@@ -55,10 +55,6 @@ def load(ref: TaskRef, prompting: Prompting, data: DataOptions) -> Task:
     from evalkit.tasks.lm_eval.construct import build
     from evalkit.tasks.lm_eval.letter import LetterTask
 
-    known = ref_info(ref)
-    if prompting.mode == "letter":
-        require_mode(known, "letter")
-        return LetterTask(ref, build(ref, data, prompting.seed), prompting)
-    task = LmEvalTask(ref, build(ref, data, prompting.seed), prompting)
-    require_mode(task.info, prompting.mode)
-    return task
+    require_mode(ref_info(ref), prompting.mode)  # before any row is loaded
+    built = build(ref, data, prompting.seed)
+    return (LetterTask if prompting.mode == "letter" else LmEvalTask)(ref, built, prompting)

@@ -28,7 +28,11 @@ _GRAVEST: tuple[Status, ...] = ("refused", "filtered", "truncated")
 
 
 class LmEvalTask:
-    """A task of lm-eval, asked as lm-eval asks it."""
+    """A task of lm-eval, asked as lm-eval asks it.
+
+    Raises:
+        UnsupportedError: It cannot be asked in the mode that `prompting` wants.
+    """
 
     def __init__(self, ref: TaskRef, built: Built, prompting: Prompting) -> None:
         self._task, self._docs, self._data = built.task, built.docs, built.data_fingerprint
@@ -36,8 +40,8 @@ class LmEvalTask:
         self._plain = len(self._docs) == 0 or is_plain(self._docs[0])
         self._lock = threading.Lock()
         self.prompting = prompting
-        self.info = task_info(ref, self._task)
-        self.mode: Mode = self.info.modes[0]
+        self.info = task_info(ref, self._task, built.notes)
+        self.mode: Mode = require_mode(self.info, prompting.mode)
         self.fingerprint = fingerprint(self._task, prompting, self.mode)
         self.scores_together = needs_whole_task(self._task)
         self._fallbacks = fallbacks(self._task) if self.mode == "generate" else {}
@@ -143,7 +147,7 @@ class LmEvalTask:
         The prompt is left out: no filter or metric sees it.
         """
         doc = self._docs[sample.index]
-        blank = [""] * len(self._task.doc_to_choice(doc)) if _multiple_input(self._task) else ""
+        blank = [""] * len(self._task.doc_to_choice(doc)) if multiple_input(self._task) else ""
         instances = self._instances(doc, sample.index, blank)
         overrides, repeats, rest = self.prompting.sampling, self._repeats, list(answers)
         for instance in instances:
@@ -163,11 +167,8 @@ class LmEvalTask:
         return values
 
     def _status(self, answers: Sequence[Response], instances: list[Any]) -> Status:
-        own = {answer.status for answer in answers}
-        for status in _GRAVEST:
-            if status in own:
-                return status
-        return "unparsed" if self._found_nothing(instances) else "ok"
+        own = gravest_status(answers)
+        return "unparsed" if own == "ok" and self._found_nothing(instances) else own
 
     def _found_nothing(self, instances: list[Any]) -> bool:
         """Whether every filter that searches for an answer has fallen back, on every response."""
@@ -195,6 +196,12 @@ class LmEvalTask:
     def data_fingerprint(self) -> str:
         """Names the rows that were used."""
         return self._data
+
+
+def gravest_status(answers: Iterable[Response]) -> Status:
+    """What the answers' own statuses make of their sample."""
+    own = {answer.status for answer in answers}
+    return next((status for status in _GRAVEST if status in own), "ok")
 
 
 def _settle(task: Any, prompting: Prompting) -> None:
@@ -231,7 +238,7 @@ def fewshot_state(task: Any, docs: Any, prompting: Prompting, context: Any) -> F
     )
 
 
-def task_info(ref: TaskRef, task: Any) -> TaskInfo:
+def task_info(ref: TaskRef, task: Any, notes: Sequence[str] = ()) -> TaskInfo:
     """What a loaded task says of itself."""
     config = task.config
     metadata = config.metadata if isinstance(config.metadata, dict) else {}
@@ -247,11 +254,14 @@ def task_info(ref: TaskRef, task: Any) -> TaskInfo:
         metrics=tuple(task.aggregation()),
         num_fewshot=int(task.get_config("num_fewshot") or 0),
         source=str(task.DATASET_PATH or ""),
+        description="; ".join(notes),
     )
 
 
 def _modes(task: Any) -> tuple[Mode, ...]:
     """By the output type; a Python class that sets none (`squadv2`) is asked what it asks."""
+    if task.OUTPUT_TYPE == "multiple_choice" and task.config.doc_to_choice is None:
+        return ("loglikelihood",)
     if task.OUTPUT_TYPE:
         return MODES[task.OUTPUT_TYPE]
     doc = task.eval_docs[0]
@@ -275,7 +285,8 @@ def require_mode(info: TaskInfo, mode: Mode | None) -> Mode:
     )
 
 
-def _multiple_input(task: Any) -> bool:
+def multiple_input(task: Any) -> bool:
+    """Whether the choices are contexts (winogrande): the target continues each of them."""
     return bool(getattr(task, "multiple_input", 0))
 
 

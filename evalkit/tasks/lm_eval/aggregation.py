@@ -46,7 +46,7 @@ def _aggregate(task: Any, key: str, values: list[Any]) -> Aggregate:
     function = _function(task, metric)
     higher = task.higher_is_better().get(metric)
     if function is mean:
-        return _mean(metric, name, values, higher)
+        return mean_aggregate(metric, name, values, higher)
     value = _number(function(values), metric)
     stderr, method = _other_stderr(metric, function, values)
     low, high = (None, None) if stderr is None else (value - Z95 * stderr, value + Z95 * stderr)
@@ -70,7 +70,10 @@ def _function(task: Any, metric: str) -> Any:
     return task.aggregation().get(metric, mean)
 
 
-def _mean(metric: str, name: str, values: list[Any], higher: bool | None) -> Aggregate:
+def mean_aggregate(
+    metric: str, name: str, values: Sequence[Any], higher: bool | None = True
+) -> Aggregate:
+    """The mean of `values` with its standard error and 95% interval."""
     estimate = estimate_mean([_number(value, metric) for value in values])
     return Aggregate(
         metric=metric,
@@ -108,9 +111,7 @@ def _other_stderr(metric: str, function: Any, values: list[Any]) -> tuple[float 
     return (stderr if math.isfinite(stderr) else None), f"{name}, bootstrap ({iterations:,})"
 
 
-def aggregate_group(
-    group: Group, by_task: Mapping[str, Sequence[Aggregate]]
-) -> list[Aggregate]:
+def aggregate_group(group: Group, by_task: Mapping[str, Sequence[Aggregate]]) -> list[Aggregate]:
     """A group's metrics from its members' aggregates; empty where the group defines none.
 
     Members that are missing, or that lack the metric, are left out, and `method` says of how
@@ -128,13 +129,20 @@ def aggregate_group(
 def _filters(wanted: GroupMetric, members: Mapping[str, Sequence[Aggregate]]) -> list[str]:
     if wanted.filters:
         return ["" if name == "none" else name for name in wanted.filters]
-    return sorted({a.filter for each in members.values() for a in each if a.metric == wanted.metric})
+    return sorted(
+        {a.filter for each in members.values() for a in each if a.metric == wanted.metric}
+    )
 
 
 def _group_mean(
     group: Group, wanted: GroupMetric, name: str, members: Mapping[str, Sequence[Aggregate]]
 ) -> Aggregate | None:
-    found = [a for each in members.values() for a in each if (a.metric, a.filter) == (wanted.metric, name)]
+    found = [
+        a
+        for each in members.values()
+        for a in each
+        if (a.metric, a.filter) == (wanted.metric, name)
+    ]
     if not found:
         return None
     total = sum(a.n for a in found)

@@ -49,7 +49,7 @@ def _resamples(n: int, iterations: int) -> Iterator[Indices]:
 def _numpy_twin(source: random.Random) -> np.random.RandomState:
     words = source.getstate()[1]
     twin = np.random.RandomState()
-    twin.set_state(("MT19937", np.array(words[:-1], dtype=np.uint32), words[-1]))
+    twin.set_state(("MT19937", np.array(words[:-1], dtype=np.uint32), words[-1], 0, 0.0))
     return twin
 
 

@@ -9,27 +9,35 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalkit.data.options import DataOptions
 from evalkit.errors import ConfigError, DataError, InputError, UnsupportedError
-from evalkit.records import Record
+from evalkit.records import Record, content_hash
 from evalkit.tasks.lm_eval.definitions import FUNCTION, Definitions
+from evalkit.tasks.lm_eval.values import plain
 from evalkit.tasks.protocol import TaskRef
+
+if TYPE_CHECKING:
+    from evalkit.data.hub import Origin
 
 #: lm-eval seeds Python's generator with 0, all others with 1234 (`lm_eval.defaults`).
 _PYTHON_SEED, _OTHER_SEED = 0, 1234
 
 
 class Built(Record, frozen=True, kw_only=True):
-    """A task of lm-eval, its documents, and what names the rows they were made from."""
+    """A task of lm-eval, its documents, and what names the rows they were made from.
+
+    `notes` are what a mirror says of rows that are not the whole upstream split.
+    """
 
     task: Any
     docs: Any
     data_fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 def definition_of(ref: TaskRef) -> dict[str, Any]:
@@ -55,17 +63,26 @@ def build(ref: TaskRef, data: DataOptions, seed: int = _OTHER_SEED) -> Built:
     definition = definition_of(ref)
     _refuse(ref.name, definition)
     # lm-eval imports datasets, so that both are slow to import
-    from evalkit.data.hub import redirected
+    from evalkit.data.redirect import redirected
 
     _quieten()
-    with redirected(data) as loaded, _seeded(seed):
+    with redirected(data) as origins, _seeded(seed):
         task = _construct(ref)
         _refuse_built(ref.name, task)
         # asked for a second time, as `build_all_requests` does: processing may draw again
         docs = task.eval_docs
     if not hasattr(docs, "__getitem__"):
         docs = list(docs)
-    return Built(task=task, docs=docs, data_fingerprint=loaded.fingerprint())
+    notes = tuple(dict.fromkeys(note for origin in origins for note in origin.notes))
+    return Built(task=task, docs=docs, data_fingerprint=_rows_name(origins, docs), notes=notes)
+
+
+def _rows_name(origins: Sequence[Origin], docs: Any) -> str:
+    """The data sets that were loaded; where a task made its rows itself, their hash."""
+    named = [f"{'/'.join(filter(None, (o.dataset, o.config)))} {o.fingerprint}" for o in origins]
+    if named:
+        return "; ".join(dict.fromkeys(named))
+    return f"made:{content_hash([plain(doc) for doc in docs])}"
 
 
 def _refuse(name: str, definition: dict[str, Any]) -> None:

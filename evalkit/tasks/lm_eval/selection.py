@@ -154,9 +154,7 @@ class _Expansion:
         own = {key: value for key, value in member.items() if key != "group"}
         entry = self.index.get(member["group"])
         if entry is not None and entry.kind == "group":
-            return self._group(
-                entry.name, entry.settings, entry.members, inherited | own, parents
-            )
+            return self._group(entry.name, entry.settings, entry.members, inherited | own, parents)
         members = member.get("task")
         listed = members if isinstance(members, list) else [members]
         return self._group(f"{group}::{member['group']}", own, listed, inherited, parents)
