@@ -57,7 +57,7 @@ class Price(Record, frozen=True, kw_only=True):
 
 def price_of(provider: str, model: str) -> Price | None:
     """The price of a model or of a dated snapshot of it; None where it is not known."""
-    known = _prices()
+    known = known_prices()
     return known.get((provider, model)) or known.get((provider, _SNAPSHOT.sub("", model)))
 
 
@@ -78,7 +78,8 @@ def cost(price: Price, usage: Usage) -> float:
 
 
 @lru_cache(maxsize=1)
-def _prices() -> dict[tuple[str, str], Price]:
+def known_prices() -> dict[tuple[str, str], Price]:
+    """All known prices, by provider and model."""
     sections = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
     prices = [_read(section, row) for section in sections for row in section["models"]]
     return {(price.provider, price.model): price for price in prices}

@@ -1,0 +1,342 @@
+"""Any OpenAI-compatible server: vLLM, SGLang, TGI, llama.cpp, Ollama.
+
+`server/NAME?base_url=http://host:8000/v1`, or `vllm/NAME` for one at http://localhost:8000/v1.
+The name `auto` takes the server's only model. What the server can do is learned when it is
+opened; log-likelihoods come from its prompt log-probabilities where it has them.
+
+What fits no context is refused with numbers, never cut. Reference:
+https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from evalkit.config.model_spec import ModelSpec, read_params
+from evalkit.errors import InputError, MissingKeyError, RequestError, UnsupportedError
+from evalkit.models import server_probe
+from evalkit.models.parameters import estimate_tokens, identity_of, json_object
+from evalkit.models.protocol import Capabilities
+from evalkit.models.server_client import ServerClient
+from evalkit.models.server_logprobs import Route
+from evalkit.models.server_scoring import PromptScorer, must_fit
+from evalkit.models.server_tokens import LocalTokens, ServerTokens, TokenSource
+from evalkit.models.wire import chat_messages, chat_response, text_response, tool_definitions
+from evalkit.records import Message, Record, Request, Response
+
+Json = dict[str, Any]
+
+
+class ServerParams(Record, frozen=True, kw_only=True):
+    """Parameters of `server/` and `vllm/`; sampling ones override what a task asks for.
+
+    Args:
+        base_url: Where the server is, usually ending in `/v1`.
+        api_key_env: The variable with the server's key, if it wants one.
+        api: `chat` and `completions` use that interface alone; `auto` sends messages to the
+            one and raw text to the other.
+        tokenizer: A local folder or hub id, or `server` for its `/tokenize`. Without it the
+            server is asked whether it has one.
+        prefix_token_id: The token before an empty context, where no tokenizer tells it.
+        context_length: Prompt plus answer, in tokens, where the server does not tell.
+        concurrency: Requests in flight.
+        timeout_s: How long one answer may take.
+        loglikelihood: `auto` probes, `on` insists, `off` does not ask.
+        max_tokens: Overrides a task's.
+        temperature: Overrides a task's.
+        top_p: Overrides a task's.
+        top_k: Overrides a task's.
+        seed: Overrides a task's.
+        extra_body: A JSON object whose fields are added to every request.
+    """
+
+    base_url: str = ""
+    api_key_env: str = ""
+    api: Literal["auto", "chat", "completions"] = "auto"
+    tokenizer: str = ""
+    prefix_token_id: int | None = None
+    context_length: int | None = None
+    concurrency: int = 64
+    timeout_s: float = 600.0
+    loglikelihood: Literal["auto", "on", "off"] = "auto"
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    extra_body: str | dict[str, Any] = ""
+
+
+def create(spec: ModelSpec) -> ServerModel:
+    """The model that `spec` names; nothing is contacted yet.
+
+    Raises:
+        InputError: A parameter is wrong, or `base_url` is missing.
+        MissingKeyError: The variable named by `api_key_env` is not set.
+    """
+    return ServerModel(spec, read_params(spec, ServerParams))
+
+
+class ServerModel:
+    """One model of one server; see the module's text."""
+
+    batch = 1
+
+    def __init__(self, spec: ModelSpec, params: ServerParams) -> None:
+        self.name, self.provider = spec.label, spec.provider
+        self.concurrency = params.concurrency
+        self._params = params
+        self._base_url = _base_url(spec, params)
+        self._extra = json_object(params.extra_body, spec.label, "extra_body")
+        self._secrets = _key(params)
+        self._model = spec.name
+        self._tokens: TokenSource | None = None
+        self._scorer: PromptScorer | None = None
+        self._context = params.context_length
+        self._client = ServerClient(
+            label=f"{self.name} at {self._base_url}",
+            key=self._secrets,
+            connections=params.concurrency,
+            timeout_s=params.timeout_s,
+        )
+        self.identity = identity_of(spec, params, base_url=self._base_url, leave_out=_NOT_IDENTITY)
+        self._fixed = {
+            name: value
+            for name in ("temperature", "top_p", "top_k", "seed")
+            if (value := getattr(params, name)) is not None
+        }
+
+    @property
+    def rate_headers(self) -> dict[str, str]:
+        """The rate-limit headers of the latest answer."""
+        return self._client.rate_headers
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server can do; final after `open`."""
+        renders = isinstance(self._tokens, LocalTokens)
+        chat = self._params.api != "completions"
+        return Capabilities(
+            chat=chat or renders,
+            text=True,
+            loglikelihood=self._scorer is not None,
+            tools=chat,
+            system=True,
+            context_length=self._context,
+        )
+
+    async def open(self) -> None:
+        """Find the server, its model, its context length, and whether it gives likelihoods.
+
+        Raises:
+            UnreachableError: No server answers.
+            UnknownNameError: The server does not have this model.
+            UnsupportedError: `loglikelihood=on`, and the server has no way to give them.
+            InputError: The key or the tokenizer is wrong.
+        """
+        params = self._params
+        if params.tokenizer not in ("", "server"):
+            self._tokens = LocalTokens(params.tokenizer, params.prefix_token_id)
+        await self._client.open()
+        cards = await server_probe.read_models(self._client, self._base_url, [self._secrets])
+        card = server_probe.choose_model(self._model, cards, self._base_url)
+        self._model = card.id
+        self.identity["model"] = card.id
+        if self._context is None:
+            self._context = card.max_model_len or await server_probe.llama_cpp_context(
+                self._client, self._origin
+            )
+        route = await self._find_route(card)
+        await self._use_server_tokens(wanted=route is not None)
+        if route is not None:
+            self._scorer = PromptScorer(
+                client=self._client,
+                url=f"{self._base_url}/completions",
+                model=card.id,
+                route=route,
+                tokens=self._tokens,
+                context_length=self._context,
+                label=self.name,
+            )
+
+    async def _find_route(self, card: server_probe.ModelCard) -> Route | None:
+        wanted = self._params.loglikelihood
+        if wanted == "off" or self._params.api == "chat":
+            return None
+        route = await server_probe.find_route(self._client, self._base_url, card)
+        if wanted == "on" and route is None:
+            raise UnsupportedError(
+                f"The server at {self._base_url} gives no log-probabilities of a prompt "
+                "(neither `echo` with `logprobs` nor `prompt_logprobs`); vLLM and SGLang do"
+            )
+        return route
+
+    async def _use_server_tokens(self, *, wanted: bool) -> None:
+        asked = self._params.tokenizer == "server"
+        if self._tokens is not None or not (asked or wanted):
+            return
+        tokens = ServerTokens(self._client, self._origin, self._model, self._params.prefix_token_id)
+        if await tokens.works():
+            self._tokens = tokens
+        elif asked:
+            raise InputError(
+                f"The server at {self._base_url} has no /tokenize; "
+                "give a local tokenizer (tokenizer=FOLDER or HUB_ID)"
+            )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens in `text`: exact with a local tokenizer, else four bytes a token."""
+        if isinstance(self._tokens, LocalTokens):
+            return self._tokens.count(text)
+        return estimate_tokens(text)
+
+    async def ask(self, requests: Sequence[Request]) -> Sequence[Response]:
+        """Answer the requests, one after the other.
+
+        Raises:
+            ModelError: The attempt failed.
+        """
+        return [
+            await (self._generate(request) if request.kind == "generate" else self._score(request))
+            for request in requests
+        ]
+
+    # generation
+
+    async def _generate(self, request: Request) -> Response:
+        by_chat = self._params.api == "chat" or (
+            self._params.api == "auto" and not isinstance(request.prompt, str)
+        )
+        started = time.perf_counter()
+        if by_chat:
+            path, body = "chat/completions", self._chat_body(request)
+        else:
+            path, body = "completions", await self._text_body(request)
+        answer = await self._client.post(f"{self._base_url}/{path}", body)
+        read = chat_response if by_chat else text_response
+        latency = time.perf_counter() - started
+        return read(answer, stops=request.sampling.stop, latency_s=latency)
+
+    def _chat_body(self, request: Request) -> Json:
+        prompt = request.prompt
+        messages = (Message(role="user", content=prompt),) if isinstance(prompt, str) else prompt
+        body: Json = {"model": self._model, "messages": chat_messages(messages)}
+        if messages[-1].role == "assistant":
+            # vLLM and SGLang continue the turn only if told to; llama.cpp and Ollama do anyway
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        if request.tools:
+            body["tools"] = tool_definitions(request.tools)
+        return body | self._sampling(request, self._max_tokens(request))
+
+    async def _text_body(self, request: Request) -> Json:
+        if request.tools:
+            raise RequestError("Tools need the server's chat interface (api=auto or api=chat)")
+        text = self._render(request)
+        limit = self._max_tokens(request)
+        rendered = not isinstance(request.prompt, str)
+        prompt: str | list[int] = text
+        if self._tokens is not None and (rendered or limit is None):
+            prompt = await self._tokens.prompt(text)
+            limit = self._remaining(len(prompt)) if limit is None else limit
+        if limit is None:
+            raise RequestError(
+                f"{self.name}: raw completions need max_tokens, for how long they may be is not "
+                "known without a tokenizer and a context length"
+            )
+        return {"model": self._model, "prompt": prompt} | self._sampling(request, limit)
+
+    def _render(self, request: Request) -> str:
+        if isinstance(request.prompt, str):
+            return request.prompt
+        if isinstance(self._tokens, LocalTokens):
+            return self._tokens.render(request.prompt)
+        raise RequestError(
+            f"{self.name}: messages need the model's chat template here; give its tokenizer "
+            "(tokenizer=FOLDER or HUB_ID)"
+        )
+
+    def _max_tokens(self, request: Request) -> int | None:
+        fixed = self._params.max_tokens
+        return request.sampling.max_tokens if fixed is None else fixed
+
+    def _remaining(self, prompt_tokens: int) -> int | None:
+        if self._context is None:
+            return None
+        must_fit(self.name, prompt_tokens, 1, self._context)
+        return self._context - prompt_tokens
+
+    def _sampling(self, request: Request, limit: int | None) -> Json:
+        sampling = request.sampling
+        asked: Json = {
+            "max_tokens": limit,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop) or None,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        return given | self._fixed | self._extra
+
+    # log-likelihoods
+
+    async def _score(self, request: Request) -> Response:
+        if self._scorer is None:
+            raise RequestError(f"{self.name} gives no log-likelihoods")
+        started = time.perf_counter()
+        if request.kind == "loglikelihood":
+            scored = await self._scorer.pair(self._render(request), request.continuation)
+        elif isinstance(request.prompt, str):
+            scored = await self._scorer.whole(request.prompt)
+        else:
+            raise RequestError("Rolling log-likelihood is of a text, not of messages")
+        return Response(
+            logprob=scored.judged.logprob,
+            greedy=scored.judged.greedy,
+            served_model=self._model,
+            usage=scored.usage,
+            latency_s=time.perf_counter() - started,
+        )
+
+    @property
+    def _origin(self) -> str:
+        parts = urlsplit(self._base_url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+_NOT_IDENTITY = ("api_key_env", "concurrency", "timeout_s", "base_url")
+
+
+def _base_url(spec: ModelSpec, params: ServerParams) -> str:
+    url = params.base_url or ("http://localhost:8000/v1" if spec.provider == "vllm" else "")
+    if not url:
+        raise InputError(
+            f"Model {spec.label!r} needs base_url, for example "
+            f"{spec.provider}/{spec.name}?base_url=http://localhost:8000/v1"
+        )
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise InputError(
+            f"Model {spec.label!r}: base_url {url!r} must begin with http:// or https://"
+        )
+    return url.rstrip("/")
+
+
+def _key(params: ServerParams) -> str:
+    if not params.api_key_env:
+        return ""
+    key = os.environ.get(params.api_key_env, "")
+    if not key:
+        raise MissingKeyError(
+            f"The environment variable {params.api_key_env} is not set; it must hold the "
+            f"key of the server at {params.base_url}"
+        )
+    return key

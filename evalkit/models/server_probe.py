@@ -1,0 +1,168 @@
+"""What a server is and can do, learned before anything is asked of it.
+
+References: vLLM's model cards carry `max_model_len`; llama.cpp tells its context in `/props`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from evalkit.errors import (
+    AccessError,
+    InputError,
+    ModelError,
+    RequestError,
+    TransientError,
+    UnknownNameError,
+    UnreachableError,
+)
+from evalkit.models.http_errors import hide_secrets, read_error
+from evalkit.models.server_client import OPEN_TIMEOUT_S, ServerClient
+from evalkit.models.server_logprobs import Route, gives_prompt_logprobs, question
+
+_ECHO = (Route(kind="echo", max_tokens=0), Route(kind="echo", max_tokens=1))
+_VLLM = Route(kind="prompt_logprobs", max_tokens=1)
+
+
+class ModelCard(msgspec.Struct):
+    """One entry of a server's model list."""
+
+    id: str
+    owned_by: str = ""
+    max_model_len: int | None = None
+
+
+class _ModelList(msgspec.Struct):
+    data: list[ModelCard] = []
+
+
+class _Generation(msgspec.Struct):
+    n_ctx: int | None = None
+
+
+class _Props(msgspec.Struct):
+    default_generation_settings: _Generation = msgspec.field(default_factory=_Generation)
+
+
+async def read_models(
+    client: ServerClient, base_url: str, secrets: Sequence[str]
+) -> list[ModelCard]:
+    """The models that the server lists; empty where it keeps no list.
+
+    Raises:
+        UnreachableError: Nothing answers at `base_url`, or something that is no such server.
+        InputError: The server refuses the key.
+    """
+    url = f"{base_url}/models"
+    try:
+        status, body = await client.get(url)
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        raise UnreachableError(
+            f"No server answers at {base_url} ({why_unreachable(error)}). "
+            "Start it, or correct base_url."
+        ) from None
+    if status in (401, 403):
+        said = hide_secrets(read_error(body)[0], secrets)
+        raise InputError(
+            f"The server at {base_url} refuses the key (HTTP {status}: {said}); "
+            "name the variable that holds it with api_key_env=NAME"
+        )
+    if status == 404 and urlsplit(base_url).path in ("", "/"):
+        raise UnreachableError(
+            f"The server at {base_url} has no /models; base_url usually ends in /v1"
+        )
+    if status in (404, 405, 501):
+        return []
+    try:
+        return (
+            msgspec.json.decode(body, type=_ModelList).data if status == 200 else _odd(url, status)
+        )
+    except msgspec.DecodeError:
+        return _odd(url, status)
+
+
+def _odd(url: str, status: int) -> list[ModelCard]:
+    raise UnreachableError(
+        f"{url} does not answer with a list of models (HTTP {status}): "
+        "is base_url that of an OpenAI-compatible server?"
+    )
+
+
+def why_unreachable(error: Exception) -> str:
+    """Why nothing answered, in two words."""
+    if isinstance(error, asyncio.TimeoutError):
+        return f"no answer within {OPEN_TIMEOUT_S:g} s"
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    return str(cause) or type(cause).__name__
+
+
+def choose_model(name: str, cards: Sequence[ModelCard], base_url: str) -> ModelCard:
+    """The card of the model `name`; `auto` takes the only one there is.
+
+    Raises:
+        UnknownNameError: The server lists models, and not this one.
+        InputError: `auto`, and there is not exactly one.
+    """
+    known = [card.id for card in cards]
+    if name == "auto":
+        if len(cards) == 1:
+            return cards[0]
+        raise InputError(
+            f"The server at {base_url} lists {len(cards)} models"
+            f"{': ' + ', '.join(known[:10]) if known else ''}; name one instead of 'auto'"
+        )
+    if not cards:
+        return ModelCard(id=name)
+    for card in cards:
+        if card.id == name:
+            return card
+    hint = f"The server at {base_url} has: {', '.join(known[:20])}."
+    raise UnknownNameError("model", name, known, hint)
+
+
+async def llama_cpp_context(client: ServerClient, origin: str) -> int | None:
+    """The context length that llama.cpp's `/props` tells; None where it does not."""
+    try:
+        status, body = await client.get(f"{origin}/props")
+        props = msgspec.json.decode(body, type=_Props) if status == 200 else _Props()
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError, msgspec.DecodeError):
+        return None
+    return props.default_generation_settings.n_ctx
+
+
+async def find_route(client: ServerClient, base_url: str, card: ModelCard) -> Route | None:
+    """How the server gives log-probabilities of a prompt; None if it does not.
+
+    vLLM's own way is tried first where the server says that it is vLLM: it names tokens by
+    their ids, and two tokens that print alike stay apart.
+
+    Raises:
+        InputError: The server refuses access altogether.
+    """
+    vllm_first = card.owned_by == "vllm"
+    routes = [_VLLM, *_ECHO] if vllm_first else [*_ECHO, _VLLM]
+    for route in routes:
+        try:
+            body = await client.post(f"{base_url}/completions", question(route, card.id, "1 2 3"))
+        except AccessError as error:
+            if error.status_code in (404, 405):
+                return None
+            raise InputError(str(error)) from None
+        except RequestError:
+            continue
+        except TransientError as error:
+            if error.status_code is None:
+                raise UnreachableError(f"Probing for log-likelihoods failed: {error}") from None
+            continue
+        except ModelError:
+            continue
+        if gives_prompt_logprobs(body, route):
+            return route
+    return None

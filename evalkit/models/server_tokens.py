@@ -1,0 +1,190 @@
+"""Tokens of a served model: from a local copy of its tokenizer, or from the server itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from evalkit.errors import InputError, ModelError, RequestError
+from evalkit.models.server_client import ServerClient
+from evalkit.models.tokens import Pair, TextTokenizer
+from evalkit.records import Message
+
+
+class TokenSource(Protocol):
+    """Turns text into the served model's tokens, by the rules of `evalkit.models.tokens`."""
+
+    async def prompt(self, text: str) -> list[int]:
+        """The tokens of a text that is to be continued."""
+        ...
+
+    async def pair(self, context: str, continuation: str) -> Pair:
+        """The tokens of a context and of its continuation.
+
+        Raises:
+            RequestError: There is nothing to judge, or nothing to judge it after.
+        """
+        ...
+
+    async def whole(self, text: str) -> list[int]:
+        """The tokens of a text that is judged as a whole."""
+        ...
+
+    async def prefix(self) -> int:
+        """The token that stands before an empty context.
+
+        Raises:
+            RequestError: There is none, and none was stated.
+        """
+        ...
+
+
+class LocalTokens:
+    """A tokenizer on this machine, through transformers: a folder or a hub id.
+
+    Raises:
+        InputError: It cannot be loaded.
+    """
+
+    def __init__(self, place: str, prefix_token: int | None = None) -> None:
+        self._tokenizer = _load(place)
+        self._text = TextTokenizer(self._tokenizer)
+        if prefix_token is not None:
+            self._text.prefix_token = prefix_token
+
+    def count(self, text: str) -> int:
+        """How many tokens `text` has."""
+        return len(self._text.encode_prompt(text))
+
+    async def prompt(self, text: str) -> list[int]:
+        """The tokens of a text that is to be continued."""
+        return self._text.encode_prompt(text)
+
+    async def pair(self, context: str, continuation: str) -> Pair:
+        """The tokens of a context and of its continuation."""
+        try:
+            return self._text.pair(context, continuation)
+        except ValueError as error:
+            raise RequestError(f"This pair cannot be judged: {error}") from None
+
+    async def whole(self, text: str) -> list[int]:
+        """The tokens of a text that is judged as a whole."""
+        return self._text.encode(text)
+
+    async def prefix(self) -> int:
+        """The stated token, or the tokenizer's beginning, else end, of text."""
+        if self._text.prefix_token is None:
+            raise RequestError(_NO_PREFIX)
+        return self._text.prefix_token
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt that the model's chat template makes of `messages`.
+
+        The last message is continued where it is the assistant's.
+
+        Raises:
+            RequestError: There is no chat template, or it refuses the messages.
+        """
+        if not self._tokenizer.chat_template:
+            raise RequestError("The tokenizer has no chat template to render messages with")
+        continued = messages[-1].role == "assistant"
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            rendered: str = self._tokenizer.apply_chat_template(
+                turns,
+                tokenize=False,
+                add_generation_prompt=not continued,
+                continue_final_message=continued,
+            )
+        except Exception as error:  # a template raises whatever its author chose
+            raise RequestError(f"The chat template refuses these messages: {error}") from error
+        return rendered
+
+
+def _load(place: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise InputError(f"No tokenizer could be loaded from {place!r}: {first_line}") from None
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+class ServerTokens:
+    """The server's own tokenizer: vLLM's and llama.cpp's `/tokenize`."""
+
+    def __init__(
+        self, client: ServerClient, origin: str, model: str, prefix_token: int | None = None
+    ) -> None:
+        self._client, self._url, self._model = client, f"{origin}/tokenize", model
+        self._prefix = prefix_token
+
+    async def works(self) -> bool:
+        """Whether the server has this endpoint."""
+        try:
+            return bool(await self._encode("a", special=True))
+        except ModelError:
+            return False
+
+    async def prompt(self, text: str) -> list[int]:
+        """The tokens of a text that is to be continued, beginning of text included."""
+        return await self._encode(text, special=True)
+
+    async def pair(self, context: str, continuation: str) -> Pair:
+        """The tokens of a context and of its continuation."""
+        context, continuation = move_spaces(context, continuation)
+        if context:
+            before = await self._encode(context, special=True)
+            after = (await self._encode(context + continuation, special=True))[len(before) :]
+        else:
+            after = await self._encode(continuation, special=False)
+            before = [await self.prefix()]
+            if after[:1] == before:
+                after = after[1:]
+        if not after:
+            raise RequestError("This pair cannot be judged: the continuation has no tokens")
+        return before, after
+
+    async def whole(self, text: str) -> list[int]:
+        """The tokens of a text that is judged as a whole."""
+        return await self._encode(text, special=True)
+
+    async def prefix(self) -> int:
+        """The stated token, or the one that the server puts before an empty text."""
+        if self._prefix is None:
+            tokens = await self._encode("", special=True)
+            if not tokens:
+                raise RequestError(_NO_PREFIX)
+            self._prefix = tokens[0]
+        return self._prefix
+
+    async def _encode(self, text: str, *, special: bool) -> list[int]:
+        body = {
+            # vLLM reads model, prompt and add_special_tokens; llama.cpp content and add_special
+            "model": self._model,
+            "prompt": text,
+            "content": text,
+            "add_special_tokens": special,
+            "add_special": special,
+        }
+        answer = await self._client.post(self._url, body)
+        try:
+            return msgspec.json.decode(answer, type=_Tokens).tokens
+        except msgspec.DecodeError as error:
+            raise RequestError(f"/tokenize answered something else than tokens: {error}") from None
+
+
+def move_spaces(context: str, continuation: str) -> tuple[str, str]:
+    """Trailing white space of the context goes to the continuation, whose tokens carry it."""
+    kept = context.rstrip()
+    return kept, context[len(kept) :] + continuation
+
+
+_NO_PREFIX = "An empty context needs the token that begins a text; say prefix_token_id=ID"
