@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from evalkit.config.run_config import ModelEntry, RunConfig, check_config
+from evalkit.data.inventory import where
 from evalkit.data.options import DataOptions, data_options
+from evalkit.data.refusals import not_here
 from evalkit.evaluation.prompting import decide_prompting
 from evalkit.models.protocol import Model
 from evalkit.models.registry import create_model
 from evalkit.tasks.catalogue import info_of, load, select
+from evalkit.tasks.datasets import datasets_of
 from evalkit.tasks.protocol import Group, Prompting, Task, TaskInfo, TaskRef
 from evalkit.tasks.suites import load_suite
-
-#: Tasks that stay loaded between the check and the run.
-_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +154,18 @@ def assign(plan: Plan) -> None:
 def check_data(plan: Plan) -> None:
     """Make sure that rows can be had before anything is sent.
 
-    Without a network every task's rows must be here already, so every task is loaded. With
-    one, the first task is; a later one whose rows cannot be had fails alone.
+    The first task is loaded. Without a network every other task's data sets are looked up
+    too; with one, a later task whose rows cannot be had fails alone.
 
     Raises:
         InputError: The rows of a task cannot be had, or it cannot be asked this way.
     """
-    checked: set[str] = set()
-    for job in plan.jobs if plan.data.offline else plan.jobs[:1]:
-        if job.ref.name not in checked:
-            checked.add(job.ref.name)
-            task = job.load()
-            if len(checked) <= _KEPT:
-                job.preloaded.append(task)
+    first = plan.jobs[0]
+    first.preloaded.append(first.load())
+    if not plan.data.offline:
+        return
+    for one in plan.selected:
+        for ref in datasets_of(one.ref):
+            found = where(ref, plan.data)
+            if found.place == "nowhere":
+                raise not_here(ref.path, ref.config, found.detail)

@@ -1,0 +1,92 @@
+"""`evalkit data status|pull|where`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evalkit.cli.output import Json, print_json, print_table
+
+if TYPE_CHECKING:
+    from evalkit.data.pull import PullResult
+
+app = typer.Typer(help="The rows that benchmarks are made of.", no_args_is_help=True)
+
+Tasks = Annotated[list[str] | None, typer.Option("-t", "--task", help="A task; repeatable.")]
+Suites = Annotated[list[str] | None, typer.Option("-s", "--suite", help="A suite; repeatable.")]
+Include = Annotated[
+    list[str] | None, typer.Option("--include-path", help="A folder with task YAMLs of your own.")
+]
+Mirror = Annotated[str | None, typer.Option("--mirror", help="The mirror; or EVALKIT_MIRROR.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the hub.")]
+
+
+@app.command("status")
+def show_status(
+    task: Tasks = None,
+    suite: Suites = None,
+    mirror: Mirror = None,
+    offline: Offline = False,
+    include_path: Include = None,
+    json: Json = False,
+) -> None:
+    """Say what a mirror holds of what tasks need: present, missing, altered or gated."""
+    from evalkit.evaluation.datasets import mirror_status, needed
+
+    found = mirror_status(needed(task or (), suite or (), include_path or ()), mirror, offline)
+    if json:
+        print_json({"datasets": found})
+    else:
+        rows = [
+            [one.ref.label, one.state, f"{one.rows:,}", f"{one.bytes / 1e6:,.1f}", one.licence]
+            + [one.detail]
+            for one in found
+        ]
+        columns = ["data set", "state", "rows>", "MB>", "licence", "detail"]
+        print_table("", columns, rows)
+    if any(one.state != "present" for one in found):
+        raise typer.Exit(1)
+
+
+@app.command("pull")
+def pull_data(
+    into: Annotated[Path, typer.Option("--into", "--mirror", help="The mirror to fill.")],
+    task: Tasks = None,
+    suite: Suites = None,
+    include_path: Include = None,
+    json: Json = False,
+) -> None:
+    """Fill a mirror from the hub, with pinned revisions and checksums."""
+    from evalkit.evaluation.datasets import fill_mirror, needed
+
+    def tell(result: PullResult) -> None:
+        if not json:
+            typer.echo(f"{result.state:8} {result.ref.label} {result.error}".rstrip())
+
+    results = fill_mirror(needed(task or (), suite or (), include_path or ()), into, tell)
+    if json:
+        print_json({"datasets": results})
+    if any(result.state in ("gated", "failed") for result in results):
+        raise typer.Exit(1)
+
+
+@app.command("where")
+def show_where(
+    task: Tasks = None,
+    suite: Suites = None,
+    mirror: Mirror = None,
+    offline: Offline = False,
+    include_path: Include = None,
+    json: Json = False,
+) -> None:
+    """Say where the rows that tasks need would come from."""
+    from evalkit.evaluation.datasets import locations, needed
+
+    found = locations(needed(task or (), suite or (), include_path or ()), mirror, offline)
+    if json:
+        print_json({"datasets": found})
+        return
+    rows = [[one.ref.label, one.place, "\n".join(one.files), one.detail] for one in found]
+    print_table("", ["data set", "place", "files", "detail"], rows)

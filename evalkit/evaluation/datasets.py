@@ -1,0 +1,71 @@
+"""What data sets named tasks and suites need, and where they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from evalkit.config.run_config import RunConfig
+from evalkit.data.inventory import DatasetStatus, Location, gated_on_hub, status, where
+from evalkit.data.options import data_options
+from evalkit.data.pull import DatasetRef, PullResult, pull
+from evalkit.errors import InputError
+from evalkit.evaluation.plan import choose
+from evalkit.records import content_hash
+from evalkit.tasks.datasets import datasets_of
+
+
+def needed(
+    tasks: Sequence[str], suites: Sequence[str], include_path: Sequence[str] = ()
+) -> list[DatasetRef]:
+    """The data sets that tasks and suites read, each once.
+
+    Raises:
+        UnknownNameError: A task or suite that does not exist.
+        InputError: Nothing was named.
+    """
+    if not tasks and not suites:
+        raise InputError("Name tasks with -t or suites with -s")
+    config = RunConfig(tasks=tuple(tasks), suites=tuple(suites), include_path=tuple(include_path))
+    selected, _ = choose(config)
+    refs = [ref for one in selected for ref in datasets_of(one.ref)]
+    return list({content_hash(ref): ref for ref in refs}.values())
+
+
+def mirror_status(
+    refs: Sequence[DatasetRef],
+    mirror: str | None,
+    offline: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> list[DatasetStatus]:
+    """What a mirror holds of `refs`, every file hashed anew.
+
+    Raises:
+        InputError: No mirror was named, or it is none.
+    """
+    options = data_options(mirror, offline or None, environ)
+    if not options.mirror:
+        raise InputError("No mirror was named: use --mirror DIR, or set EVALKIT_MIRROR")
+    return status(refs, Path(options.mirror), None if options.offline else gated_on_hub)
+
+
+def fill_mirror(
+    refs: Sequence[DatasetRef],
+    into: Path,
+    progress: Callable[[PullResult], None],
+    environ: Mapping[str, str] = os.environ,
+) -> list[PullResult]:
+    """Fetch `refs` into a mirror."""
+    return pull(refs, into, data_options(None, None, environ), progress)
+
+
+def locations(
+    refs: Sequence[DatasetRef],
+    mirror: str | None,
+    offline: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> list[Location]:
+    """Where the rows of `refs` would come from."""
+    options = data_options(mirror, offline or None, environ)
+    return [where(ref, options) for ref in refs]
