@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evalkit.engine.failures import describe
 from evalkit.engine.journal import Journal, response_key
-from evalkit.engine.lane import Lane, LaneParts, Pending
+from evalkit.engine.lane import Lane, LaneParts
 from evalkit.engine.limits import Clock, ProviderLimit, Sleep
+from evalkit.engine.pending import Pending
 from evalkit.engine.settings import EngineSettings
 from evalkit.engine.spending import Price, Spending
 from evalkit.engine.tally import Tally
@@ -45,6 +47,8 @@ class Asker:
         self.journal, self.settings = journal, settings
         self.spending = Spending(price, settings.max_cost)
         self.stopped = ""
+        #: What went wrong in the engine itself; a run raises it.
+        self.crash: BaseException | None = None
         self.model_failures: dict[str, str] = {}
         self._clock, self._sleep = clock, sleep
         self._rng = np.random.default_rng(settings.seed)
@@ -141,6 +145,7 @@ class Asker:
             sleep=self._sleep,
             stop_all=self.stop,
             model_stopped=lambda reason: self._model_stopped(model, reason),
+            crashed=self._crashed,
         )
         lane = self._lanes[id(model)] = Lane(model, self.tally(model), parts)
         return lane
@@ -153,3 +158,8 @@ class Asker:
 
     def _model_stopped(self, model: Model, reason: str) -> None:
         self.model_failures[model.name] = reason
+
+    def _crashed(self, error: BaseException) -> None:
+        """A mistake of ours, or of a price or token counter: never hidden, never hanging."""
+        self.crash = self.crash or error
+        self.stop(describe(error))

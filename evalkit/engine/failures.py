@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Literal
 
@@ -28,9 +29,11 @@ FailureKind = Literal[
 
 MESSAGE_LIMIT = 500
 
+# two classes until Python 3.11
+_TIMEOUTS = (TimeoutError, asyncio.TimeoutError)
 _TIMEOUT_CODES = {408, 504, 524}
 _MALFORMED_WORDS = re.compile(r"malformed|json|decod|pars|unexpected (body|answer|shape)", re.I)
-_TIMEOUT_WORDS = re.compile(r"timed? ?out|deadline", re.I)
+_TIMEOUT_WORDS = re.compile(r"timed? ?out|deadline|did not answer within", re.I)
 _SECRETS = re.compile(
     r"(?i)(bearer\s+|api[-_ ]?key['\"]?\s*[:=]\s*['\"]?)[^\s'\",;]+"
     r"|\b(?:sk|pk|rk|hf|gsk|xai|key)[-_][A-Za-z0-9_\-*.]{8,}"
@@ -45,8 +48,10 @@ def failure_kind(error: BaseException) -> FailureKind:
         return "bad_request"
     if isinstance(error, TransientError):
         return _transient_kind(error)
-    if isinstance(error, (TimeoutError, ConnectionError, EOFError)):
-        return "timeout" if isinstance(error, TimeoutError) else "dropped"
+    if isinstance(error, _TIMEOUTS):
+        return "timeout"
+    if isinstance(error, (ConnectionError, EOFError)):
+        return "dropped"
     return "unexpected"
 
 
@@ -65,8 +70,8 @@ def _transient_kind(error: TransientError) -> FailureKind:
 
 def _kind_by_cause(error: TransientError) -> FailureKind:
     """Adapters wrap what their client raised: its type says more than the sentence."""
-    cause = error.__cause__
-    if isinstance(cause, TimeoutError) or _TIMEOUT_WORDS.search(str(error)):
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, _TIMEOUTS) or _TIMEOUT_WORDS.search(str(error)):
         return "timeout"
     if isinstance(cause, ValueError) or _MALFORMED_WORDS.search(str(error)):
         return "malformed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,6 @@ class JobRun:
     """A job under way."""
 
     job: Job
-    task: Task | None = None
     size: int | None = None
     open: int = 1  # the building itself counts
     unfinished: int = 0
@@ -98,20 +98,19 @@ class JobRun:
 Built = tuple[Sample, tuple[Request, ...], str]
 
 
-def build_chunk(
-    task: Task, samples: Iterator[Sample], most: int, until: Callable[[], bool]
-) -> list[Built]:
-    """The next samples with what to ask first: up to `most`, or as many as `until` allows.
+def build_chunk(task: Task, samples: Iterator[Sample], most: int, seconds: float) -> list[Built]:
+    """The next samples with what to ask first: up to `most`, or fewer where `seconds` pass.
 
     A sample whose requests cannot be built comes with the reason.
     """
     chunk: list[Built] = []
+    until = time.monotonic() + seconds
     for sample in samples:
         try:
             chunk.append((sample, tuple(task.requests(sample, ())), ""))
         except Exception as error:
             chunk.append((sample, (), f"requests: {describe(error)}"))
-        if len(chunk) >= most or until():
+        if len(chunk) >= most or time.monotonic() >= until:
             break
     return chunk
 

@@ -68,6 +68,36 @@ class SilentProgress:
         """Show nothing."""
 
 
+class SteadyProgress:
+    """Passes on to another observer until its output breaks; a lost terminal ends no run."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def start(self, tallies: Mapping[str, Tally]) -> None:
+        """Pass on."""
+        self._try(lambda: self._observer.start(tallies))
+
+    def tick(self) -> None:
+        """Pass on."""
+        self._try(self._observer.tick)
+
+    def note(self, text: str) -> None:
+        """Pass on."""
+        self._try(lambda: self._observer.note(text))
+
+    def stop(self) -> None:
+        """Pass on."""
+        self._try(self._observer.stop)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except OSError:
+            # whoever was watching has gone (a closed terminal or pipe): nobody is left to tell
+            self._observer = SilentProgress()
+
+
 class PlainProgress:
     """Writes a line a model now and then: for log files and pipes.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from evalkit.engine.tally import Tally
 from evalkit.engine.tokens import expected_output, input_tokens
+from evalkit.errors import StoppedError
 from evalkit.models.protocol import Model
 from evalkit.records import Request, Usage
 
@@ -44,13 +45,20 @@ class Spending:
     def _cost(self, model: Model, usage: Usage) -> float | None:
         return self._price(model, usage) if self._price else None
 
-    def reserve(self, model: Model, tally: Tally, request: Request) -> float | None:
-        """Set aside what `request` will likely cost; None where that passes the limit."""
+    def reserve(self, model: Model, tally: Tally, requests: Sequence[Request]) -> float:
+        """Set aside what `requests` will likely cost.
+
+        Raises:
+            StoppedError: That would pass the limit.
+        """
         if self._max_cost is None or self._price is None:
             return 0.0
-        likely = self._likely_cost(model, tally, request)
+        likely = sum(self._likely_cost(model, tally, request) for request in requests)
         if likely and self.total + self._reserved + likely > self._max_cost:
-            return None
+            raise StoppedError(
+                f"The next request could pass the cost limit of {self._max_cost:g} USD "
+                f"({self.total:.4f} USD spent); raise it and run again to go on"
+            )
         self._reserved += likely
         return likely
 
@@ -65,11 +73,3 @@ class Spending:
             output_tokens=round(expected_output(model, request, mean)),
         )
         return self._cost(model, usage) or 0.0
-
-    @property
-    def reason(self) -> str:
-        """The sentence for a run that the limit stopped."""
-        return (
-            f"The next request could pass the cost limit of {self._max_cost:g} USD "
-            f"({self.total:.4f} USD spent); raise it and run again to go on"
-        )

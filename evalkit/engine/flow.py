@@ -1,0 +1,254 @@
+"""The samples of one model: built in their thread, asked, scored, one task behind the other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+from evalkit.engine.asking import Asker
+from evalkit.engine.failures import describe
+from evalkit.engine.jobs import (
+    Built,
+    Finished,
+    Job,
+    JobRun,
+    build_chunk,
+    error_score,
+    score_sample,
+    score_together,
+)
+from evalkit.engine.progress import Observer
+from evalkit.engine.workers import Workers
+from evalkit.errors import InputError, StoppedError
+from evalkit.records import Request, Response, Sample, Score
+from evalkit.tasks.protocol import Task
+
+#: Samples built at a time, and the seconds after which fewer will do: models must not idle.
+CHUNK = 32
+CHUNK_S = 0.02
+
+#: Name of the tasks that carry a sample: what is waited for when a run winds down.
+SAMPLE = "sample"
+
+
+class Threads:
+    """The build thread, which alone touches tasks that are not thread-safe, and scorers."""
+
+    def __init__(self) -> None:
+        self.build = Workers(1, "build")
+        self.heavy = Workers(os.cpu_count() or 1, "score")
+
+    def for_scoring(self, task: Task) -> Workers:
+        """Where `task` is scored."""
+        return self.heavy if task.info.heavy_scoring else self.build
+
+    def close(self) -> None:
+        """Let all threads end."""
+        self.build.close()
+        self.heavy.close()
+
+
+class Flow:
+    """All jobs of one model.
+
+    Args:
+        runs: The jobs, in order.
+        asker: The way to the model.
+        threads: Where tasks are built and scored.
+        spawn: Starts a named task that the run looks after.
+        observer: Is told of jobs that cannot be run.
+        on_finished: Is given each sample as it ends.
+        on_job_done: Is told when all samples of a job have ended.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[JobRun],
+        *,
+        asker: Asker,
+        threads: Threads,
+        spawn: Callable[[Coroutine[object, object, None], str], asyncio.Task[None]],
+        observer: Observer,
+        on_finished: Callable[[Job, Finished], None],
+        on_job_done: Callable[[Job, Task], None],
+    ) -> None:
+        self._runs, self._asker, self._threads = runs, asker, threads
+        self._spawn, self._observer = spawn, observer
+        self._on_finished, self._on_job_done = on_finished, on_job_done
+        self._model = runs[0].job.model
+        self._tally = asker.tally(self._model)
+        self._tally.jobs_waiting += len(runs)
+        calls = asker.settings.concurrency or max(1, self._model.concurrency)
+        #: Samples alive at once: enough to keep the model busy, and no more.
+        self._window = asyncio.Semaphore(2 * calls * max(1, self._model.batch) + CHUNK)
+
+    async def go(self) -> None:
+        """Run the jobs one behind the other: the next is built while the last is answered."""
+        endings = []
+        for run in self._runs:
+            if self._asker.is_stopped(self._model):
+                break
+            task = await self._load(run)
+            if task is not None:
+                endings.append(self._spawn(self._end_job(run, task), "ending"))
+                await self._build_samples(run, task)
+        await asyncio.gather(*endings)
+
+    async def _load(self, run: JobRun) -> Task | None:
+        try:
+            task, run.size = await self._threads.build.run(_load, run.job)
+            self._tally.samples_total += run.size or 0
+            return task
+        except InputError as error:
+            run.failure = str(error)
+        except Exception as error:
+            run.failure = f"could not be loaded: {describe(error)}"
+        finally:
+            self._tally.jobs_waiting -= 1
+        self._observer.note(f"{run.job.name}: {run.failure}")
+        return None
+
+    async def _build_samples(self, run: JobRun, task: Task) -> None:
+        try:
+            samples = await self._threads.build.run(_iterate, task, run.job.limit)
+            most = 1  # the first request leaves as soon as it is built
+            while chunk := await self._threads.build.run(build_chunk, task, samples, most, CHUNK_S):
+                if not await self._start_samples(run, task, chunk):
+                    return
+                most = CHUNK
+            run.built = True
+        except Exception as error:
+            run.failure = f"its samples could not be read: {describe(error)}"
+            self._observer.note(f"{run.job.name}: {run.failure}")
+        finally:
+            run.open -= 1
+            _set_if_drained(run)
+
+    async def _start_samples(self, run: JobRun, task: Task, chunk: Sequence[Built]) -> bool:
+        """Send the samples of a chunk on their way; whether there is a use in building more."""
+        for sample, requests, problem in chunk:
+            await self._window.acquire()
+            if self._asker.is_stopped(self._model):
+                self._window.release()
+                return False
+            run.open += 1
+            self._spawn(self._sample(run, task, sample, requests, problem), SAMPLE)
+        return True
+
+    async def _sample(
+        self,
+        run: JobRun,
+        task: Task,
+        sample: Sample,
+        requests: tuple[Request, ...],
+        problem: str,
+    ) -> None:
+        try:
+            if problem:
+                run.note(sample, problem)
+                self._finish(run, sample, (), (), Score(status="error", note=problem))
+                return
+            await self._cycle(run, task, sample, requests)
+        finally:
+            self._window.release()
+            run.open -= 1
+            _set_if_drained(run)
+
+    async def _cycle(
+        self, run: JobRun, task: Task, sample: Sample, requests: tuple[Request, ...]
+    ) -> None:
+        """Ask, look whether the task asks on, and score."""
+        asked: tuple[Request, ...] = ()
+        answers: tuple[Response, ...] = ()
+        score: Score | None = None
+        while requests:
+            asked += requests
+            try:
+                answers += tuple(await self._asker.ask_all(self._model, requests))
+            except StoppedError:
+                run.unfinished += 1
+                return
+            if (score := error_score(answers)) is not None:
+                break
+            step = await self._threads.build.run(_advance, task, sample, answers)
+            requests, score, problem = step
+            if problem:
+                run.note(sample, problem)
+        if score is not None:
+            self._finish(run, sample, asked, answers, score)
+        elif task.scores_together:
+            run.held.append((sample, asked, answers))
+            self._tally.samples_done += 1
+        else:
+            score = await self._threads.for_scoring(task).run(score_sample, task, sample, answers)
+            self._finish(run, sample, asked, answers, score)
+
+    def _finish(
+        self,
+        run: JobRun,
+        sample: Sample,
+        asked: tuple[Request, ...],
+        answers: tuple[Response, ...],
+        score: Score,
+    ) -> None:
+        self._tally.samples_done += 1
+        self._report(run, sample, asked, answers, score)
+
+    def _report(
+        self,
+        run: JobRun,
+        sample: Sample,
+        asked: tuple[Request, ...],
+        answers: tuple[Response, ...],
+        score: Score,
+    ) -> None:
+        finished = Finished(sample=sample, requests=asked, responses=answers, score=score)
+        run.count(finished)
+        if score.status == "unscored":
+            run.note(sample, score.note)
+        self._tally.samples_failed += score.status in ("error", "unscored")
+        self._on_finished(run.job, finished)
+
+    async def _end_job(self, run: JobRun, task: Task) -> None:
+        """When every sample has ended: score what is scored together, and say so."""
+        await run.drained.wait()
+        if not run.built or run.failure or run.unfinished:
+            return
+        held = sorted(run.held, key=lambda one: one[0].index)
+        if held:
+            answered = [(sample, answers) for sample, _, answers in held]
+            scores = await self._threads.for_scoring(task).run(score_together, task, answered)
+            for (sample, asked, answers), score in zip(held, scores, strict=True):
+                self._report(run, sample, asked, answers, score)
+            run.held.clear()
+        run.complete = True
+        self._on_job_done(run.job, task)
+
+
+def _load(job: Job) -> tuple[Task, int]:
+    task = job.load()
+    return task, task.size(job.limit)
+
+
+def _iterate(task: Task, limit: int | float | None) -> Iterator[Sample]:
+    return iter(task.samples(limit))
+
+
+def _set_if_drained(run: JobRun) -> None:
+    if run.open == 0:
+        run.drained.set()
+
+
+def _advance(
+    task: Task, sample: Sample, answers: Sequence[Response]
+) -> tuple[tuple[Request, ...], Score | None, str]:
+    """What to ask next, or the score if it can be had here, and what went wrong."""
+    try:
+        more = tuple(task.requests(sample, answers))
+    except Exception as error:
+        problem = f"requests: {describe(error)}"
+        return (), Score(status="error", note=problem), problem
+    if more or task.scores_together or task.info.heavy_scoring:
+        return more, None, ""
+    return (), score_sample(task, sample, answers), ""
