@@ -134,9 +134,8 @@ def _judged(entries: dict[Path, MirrorEntry | None], mirror: Mirror) -> tuple[St
     partial = {p: e for p, e in entries.items() if e and not e.full}
     if not partial:
         return "present", ""
-    return "partial", "; ".join(
-        f"{_names([p])}: {e.note or 'a sample'}" for p, e in partial.items()
-    )
+    notes = [f"{_names([path])}: {entry.note or 'a sample'}" for path, entry in partial.items()]
+    return "partial", "; ".join(notes)
 
 
 def _names(paths: list[Path]) -> str:

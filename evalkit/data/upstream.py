@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evalkit.data.hub import commit_of, load
+from evalkit.data.mirror import hub_file
 from evalkit.data.options import DataOptions
 from evalkit.data.query import BUILDERS
 from evalkit.data.refusals import failures
@@ -40,24 +41,34 @@ def fetch_upstream(
     Raises:
         DataError: It cannot be had, or holds what JSON cannot.
     """
-    if path in BUILDERS:
-        commit, licence = "", "unknown"
-    else:
-        commit, licence = _pinned(path, revision)
+    commit, licence = _pinned(_repository(path, data_files), revision)
     loaded = load(
         path,
         config,
         options=DataOptions(cache=options.cache),
         data_files=data_files or None,
-        revision=commit or revision or None,
+        revision=None if path in BUILDERS else commit,
         **arguments,
     )
     wanted = _wanted(path, loaded.data, splits)
     for name, rows in wanted.items():
         _check_columns(path, name, rows)
     return Upstream(
-        splits=wanted, source=path, commit=commit_of(loaded.data) or commit, licence=licence
+        splits=wanted,
+        source=_repository(path, data_files),
+        commit=commit_of(loaded.data) or commit,
+        licence=licence,
     )
+
+
+def _repository(path: str, data_files: dict[str, str]) -> str:
+    """The data set on the hub that holds the rows, also where a builder reads its files."""
+    if path not in BUILDERS:
+        return path
+    places = [hub_file(file) for file in data_files.values()]
+    if not places or places[0] is None:
+        raise DataError(f"{list(data_files.values()) or path} does not name files on the hub")
+    return places[0][0]
 
 
 def _pinned(path: str, revision: str) -> tuple[str, str]:
@@ -85,17 +96,23 @@ def _wanted(path: str, data: Any, splits: tuple[str, ...]) -> dict[str, Any]:
 def _check_columns(path: str, split: str, rows: Any) -> None:
     """Refuses columns that JSON cannot hold, such as images, before anything is written."""
     for name, feature in rows.features.items():
-        if kinds := _kinds(feature) & {"Image", "Audio", "Video", "Pdf", "Nifti", "binary"}:
+        if kinds := _unfit(feature, nested=False):
             raise DataError(
-                f"Column {name!r} of {path!r} ({split}) holds {', '.join(sorted(kinds)).lower()} "
-                "data, which a mirror of JSON Lines cannot hold"
+                f"Column {name!r} of {path!r} ({split}) holds {', '.join(sorted(kinds))} data, "
+                "which a mirror of JSON Lines cannot hold"
             )
 
 
-def _kinds(feature: Any) -> set[str]:
+def _unfit(feature: Any, nested: bool) -> set[str]:
+    """The kinds of data in a column that would not come back from JSON as they were."""
     if isinstance(feature, dict):
-        return {kind for inner in feature.values() for kind in _kinds(inner)}
+        return {kind for inner in feature.values() for kind in _unfit(inner, nested=True)}
     if (inner := getattr(feature, "feature", None)) is not None:
-        return _kinds(inner)
-    dtype = str(getattr(feature, "dtype", ""))
-    return {type(feature).__name__, "binary" if dtype.endswith("binary") else dtype}
+        return _unfit(inner, nested=True)
+    kind, dtype = type(feature).__name__, str(getattr(feature, "dtype", ""))
+    if kind in {"Image", "Audio", "Video", "Pdf", "Nifti", "Mesh"}:
+        return {kind.lower()}
+    if dtype.endswith("binary") or dtype.startswith(("duration", "decimal")):
+        return {dtype}
+    # times inside lists and records are not restored, those in columns of their own are
+    return {dtype} if nested and dtype.startswith(("timestamp", "date", "time")) else set()
