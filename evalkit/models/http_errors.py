@@ -31,6 +31,7 @@ _KEY = re.compile(r"\b(sk|key|xai|gsk|hf|pk)[-_][\w*.-]{6,}")
 _AGAIN_IN = re.compile(r"(?:try again|retry) (?:in|after) ([\d.hms ]+)", re.IGNORECASE)
 _DURATION = re.compile(r"([\d.]+)\s*(ms|h|m|s)?")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
+_HTTP_LIBRARIES = ("aiohttp", "httpcore", "httpcore2", "httpx", "httpx2")
 _RATE_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 
 
@@ -130,6 +131,12 @@ def _duration(text: str) -> float | None:
         if (value := _number(number)) is not None
     ]
     return sum(value * unit for value, unit in parts) if parts else None
+
+
+def is_transport_error(error: BaseException) -> bool:
+    """Whether an error is of the network: of one of the HTTP libraries, or the system's."""
+    library = type(error).__module__.partition(".")[0]
+    return library in _HTTP_LIBRARIES or isinstance(error, OSError | TimeoutError)
 
 
 def rate_headers(headers: Mapping[str, Any]) -> dict[str, str]:
