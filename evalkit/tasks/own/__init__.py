@@ -1,0 +1,1 @@
+"""What tasks written in YAML of our own are made of."""
