@@ -1,0 +1,216 @@
+"""All tasks by name, whatever adapter knows them: evalkit's own first, then lm-eval's.
+
+Names are found without a row or a heavy library being loaded. A definition of our own is found
+by its file's name; a YAML in one of the user's folders is ours if it has a top-level `name`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from evalkit.data.options import DataOptions
+from evalkit.errors import ConfigError, UnknownNameError
+from evalkit.records import Record
+from evalkit.resources import shipped
+from evalkit.tasks import lm_eval, suites
+from evalkit.tasks.declarative import definition_info
+from evalkit.tasks.own.definition import TaskDefinition, read_definition
+from evalkit.tasks.protocol import Group, Prompting, Selection, Task, TaskInfo, TaskRef
+
+Paths = Sequence[str | Path]
+
+_OURS = re.compile(r"^name\s*:", re.MULTILINE)
+_PATTERN = re.compile(r"[*?\[]")
+
+
+class Listed(Record, frozen=True, kw_only=True):
+    """A line of the catalogue; `kind` is `group` or `tag` for names of several tasks."""
+
+    name: str
+    kind: str
+    category: str = ""
+    title: str = ""
+
+
+def names(include_paths: Paths = ()) -> list[str]:
+    """All names that `select` knows: tasks, groups and tags."""
+    return sorted({*own_files(include_paths), *lm_eval.names(_folders(include_paths))})
+
+
+def listing(pattern: str = "", include_paths: Paths = ()) -> list[Listed]:
+    """What there is, by name; `pattern` is a part of a name, or a pattern with `*`."""
+    from evalkit.tasks.lm_eval.index import read_index
+    from evalkit.tasks.lm_eval.information import category_of
+
+    own = own_files(include_paths)
+    lines = [_listed(name, path) for name, path in own.items() if _matches(name, pattern)]
+    for name, entry in read_index(_folders(include_paths)).items():
+        if name not in own and _matches(name, pattern):
+            kind = "lm_eval" if entry.kind == "task" else entry.kind
+            category = category_of(Path(entry.path)) if entry.path else ""
+            lines.append(Listed(name=name, kind=kind, category=category, title=entry.title))
+    return sorted(lines, key=lambda line: line.name)
+
+
+def info(name: str, include_paths: Paths = ()) -> TaskInfo:
+    """What is known of a name without a row being loaded.
+
+    Raises:
+        UnknownNameError: There is no such task, group or tag.
+    """
+    files = own_files(include_paths)
+    if name in files:
+        return definition_info(read_definition(files[name]))
+    _check_known(name, include_paths)
+    return lm_eval.info(name, _folders(include_paths))
+
+
+def info_of(ref: TaskRef) -> TaskInfo:
+    """What is known of a selected task without a row being loaded."""
+    if ref.kind == "lm_eval":
+        return lm_eval.ref_info(ref)
+    return definition_info(read_definition(Path(ref.path)))
+
+
+def describe(name: str, include_paths: Paths = ()) -> dict[str, Any]:
+    """Facts of a task, group or tag, for people to read.
+
+    Raises:
+        UnknownNameError: There is no such name.
+    """
+    facts: dict[str, Any] = msgspec.to_builtins(info(name, include_paths))
+    files = own_files(include_paths)
+    if name in files:
+        return {**facts, **_more(read_definition(files[name])), "file": str(files[name])}
+    selection = select([name], include_paths)
+    members = [ref.name for ref in selection.tasks]
+    return {**facts, "tasks": members} if members != [name] else facts
+
+
+def select(wanted: Sequence[str], include_paths: Paths = ()) -> Selection:
+    """The tasks and groups that names stand for, in order and once each.
+
+    Args:
+        wanted: Tasks, groups, tags, patterns over all of these, or paths of YAML files.
+        include_paths: Folders with the user's own definitions; they win over shipped ones.
+
+    Raises:
+        UnknownNameError: A name that nothing has; offers the nearest.
+        ConfigError: A definition is wrong.
+    """
+    tasks: dict[str, TaskRef] = {}
+    groups: dict[str, Group] = {}
+    files = own_files(include_paths)
+    for name in wanted:
+        selection = _selected(name, files, include_paths)
+        for ref in selection.tasks:
+            tasks.setdefault(ref.name, ref)
+        groups.update({group.name: group for group in selection.groups})
+    return Selection(tasks=tuple(tasks.values()), groups=tuple(groups.values()))
+
+
+def load(ref: TaskRef, prompting: Prompting, data: DataOptions) -> Task:
+    """The task of `ref` with its rows at hand, to be asked as `prompting` says.
+
+    Raises:
+        InputError: Its definition is wrong, its rows cannot be had, or it cannot be asked so.
+    """
+    if ref.kind == "lm_eval":
+        return lm_eval.load(ref, prompting, data)
+    if ref.kind == "generated":
+        from evalkit.tasks import generated
+
+        return generated.load(ref, prompting, data)
+    from evalkit.tasks import declarative
+
+    return declarative.load(ref, prompting, data)
+
+
+def own_files(include_paths: Paths = ()) -> dict[str, Path]:
+    """The YAML files of evalkit's own kinds by task name; the user's win over shipped ones."""
+    found = {path.stem: path for path in _yaml_files(shipped("tasks"))}
+    for folder in _folders(include_paths):
+        found.update({path.stem: path for path in _yaml_files(folder) if _is_ours(path)})
+    return found
+
+
+def _selected(name: str, files: dict[str, Path], include_paths: Paths) -> Selection:
+    if name in files:
+        return Selection(tasks=(_ref(files[name]),))
+    if name.endswith((".yaml", ".yml")):
+        return _from_file(Path(name).expanduser(), include_paths)
+    own = [_ref(files[known]) for known in sorted(files) if fnmatchcase(known, name)]
+    if not own:
+        _check_known(name, include_paths)
+        return lm_eval.select([name], _folders(include_paths))
+    others = lm_eval.names(_folders(include_paths))
+    if not any(fnmatchcase(other, name) for other in others):
+        return Selection(tasks=tuple(own))
+    matched = lm_eval.select([name], _folders(include_paths))
+    return Selection(tasks=(*own, *matched.tasks), groups=matched.groups)
+
+
+def _from_file(path: Path, include_paths: Paths) -> Selection:
+    if not path.is_file():
+        raise ConfigError("there is no such file", path=str(path))
+    if _is_ours(path):
+        return Selection(tasks=(_ref(path),))
+    return lm_eval.select([str(path)], _folders(include_paths))
+
+
+def _check_known(name: str, include_paths: Paths) -> None:
+    """Refuse what neither we nor lm-eval know, with the nearest of all names."""
+    known = names(include_paths)
+    if name in known or (_PATTERN.search(name) and any(fnmatchcase(k, name) for k in known)):
+        return
+    hint = f"There is a suite of this name: -s {name}." if name in suites.suite_names() else ""
+    raise UnknownNameError("task", name, known, hint)
+
+
+def _ref(path: Path) -> TaskRef:
+    definition = read_definition(path)
+    return TaskRef(name=definition.name, kind=definition.kind, path=str(path.resolve()))
+
+
+def _listed(name: str, path: Path) -> Listed:
+    definition = read_definition(path)
+    return Listed(
+        name=name, kind=definition.kind, category=definition.category, title=definition.title
+    )
+
+
+def _more(definition: TaskDefinition) -> dict[str, Any]:
+    """What a definition says beyond `TaskInfo`."""
+    scorer = definition.bound_scorer()
+    return {
+        "scorer": f"{scorer.scorer.name} {scorer.scorer.version}" if scorer else "choices",
+        "citation": definition.citation,
+        "sampling": msgspec.to_builtins(definition.sampling),
+        "repeats": definition.repeats,
+    }
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) if _PATTERN.search(pattern) else pattern in name
+
+
+def _yaml_files(folder: Path) -> Iterator[Path]:
+    inside: Iterable[Path] = sorted(folder.rglob("*.yaml"))
+    return (path for path in inside if suites.FOLDER not in path.relative_to(folder).parts)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return _OURS.search(path.read_text(encoding="utf-8")) is not None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", path=str(path)) from None
+
+
+def _folders(include_paths: Paths) -> list[Path]:
+    return [Path(path).expanduser() for path in include_paths]
