@@ -18,8 +18,16 @@ _FILE = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
 _PARTIAL = "partial-"
 
 
-def load_converted(path: str, config: str | None, split: Any, token: Any = None) -> Any:
-    """The data set out of the hub's Parquet copy, pinned to the branch's present commit.
+def load_converted(
+    path: str, config: str | None, split: Any, rest: dict[str, Any]
+) -> tuple[Any, str]:
+    """The data set out of the hub's Parquet copy, and the branch's commit that it was read at.
+
+    Args:
+        path: Its name on the hub.
+        config: Its config.
+        split: As `load_dataset` takes it.
+        rest: Other arguments of the call; `token` and `streaming` matter here.
 
     Raises:
         DataError: There is no copy, no such config, or the copy of a split is cut short.
@@ -27,13 +35,14 @@ def load_converted(path: str, config: str | None, split: Any, token: Any = None)
     from datasets.load import load_dataset
     from huggingface_hub import HfApi
 
-    info = HfApi(token=token).dataset_info(path, revision=BRANCH)
+    info = HfApi(token=rest.get("token")).dataset_info(path, revision=BRANCH)
     splits = parquet_files(path, config, [file.rfilename for file in info.siblings or ()])
     urls = {
         name: [f"hf://datasets/{path}@{info.sha}/{file}" for file in files]
         for name, files in splits.items()
     }
-    return load_dataset("parquet", data_files=urls, split=split, token=token)
+    kept = {key: rest[key] for key in ("token", "streaming") if key in rest}
+    return load_dataset("parquet", data_files=urls, split=split, **kept), str(info.sha)
 
 
 def parquet_files(path: str, config: str | None, files: list[str]) -> dict[str, list[str]]:

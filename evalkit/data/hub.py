@@ -6,24 +6,26 @@ says what it was that was loaded.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.data.converted import BRANCH, load_converted
+import msgspec
+
+from evalkit.data.commits import commit_of, pin, pinned_url
+from evalkit.data.converted import load_converted
 from evalkit.data.local import load_local
 from evalkit.data.mirror import Mirror
 from evalkit.data.mirrored import joint_fingerprint, mirrored_splits, shaped
 from evalkit.data.options import DataOptions
 from evalkit.data.query import BUILDERS, Query, in_mirror, mirrored
 from evalkit.data.refusals import explained, failures, not_here, refuses_script
+from evalkit.data.url import shown
 from evalkit.errors import DataError
 from evalkit.records import Record
 
-_COMMIT = re.compile(r"hf://(?:datasets/)?[^@]+@([0-9a-f]{40})/")
 _offline_switch = threading.RLock()
 
 
@@ -31,7 +33,7 @@ class Origin(Record, frozen=True, kw_only=True):
     """What was loaded: `fingerprint` changes when the rows may have.
 
     It reads `mirror:<SHA-256>`, `hub:<dataset>@<commit>` or `file:<SHA-256>`. `notes` are what
-    a mirror says of files that are not the whole upstream split.
+    a mirror says of files that are not the whole upstream split, and which files are not pinned.
     """
 
     dataset: str
@@ -124,43 +126,50 @@ def _from_hub(query: Query, mirror: Mirror | None, options: DataOptions) -> Load
             "give a mirror that holds it (--mirror DIR or EVALKIT_MIRROR)"
         )
     try:
-        data, ref = _asked(query, options)
+        return _asked(query, options)
     except DataError:
         raise
     except failures() as error:
         if options.offline and mirror and (has := mirrored(query, mirror)):
             raise not_here(query.path, query.config, has) from error
         raise explained(error, query.path, query.config, options.offline) from error
-    name = query.path if query.path not in BUILDERS else query.files[0]
-    return Loaded(data, _origin(query, f"hub:{name}@{commit_of(data) or ref}"))
 
 
-def _asked(query: Query, options: DataOptions) -> tuple[Any, str]:
-    """The data set from the hub, and the name of the revision asked for."""
+def _asked(query: Query, options: DataOptions) -> Loaded:
+    """The data set from the hub, at a commit that the origin names."""
     from datasets.load import load_dataset
 
+    if query.path in BUILDERS:
+        return _from_data_files(query)
+    if query.rest.get("streaming") and not options.offline:
+        # a stream does not say what it reads, so it is told
+        query = msgspec.structs.replace(query, revision=pin(query.path, query.revision).commit)
     try:
         with _offline(options.offline):
-            return load_dataset(query.path, **query.arguments), query.revision or "main"
+            data = load_dataset(query.path, **query.arguments)
     except RuntimeError as error:
         if options.offline or not refuses_script(error):
             raise
-    converted = load_converted(query.path, query.config, query.split, query.rest.get("token"))
-    return converted, BRANCH
+    else:
+        commit = commit_of(data) or query.revision or "unknown"
+        return Loaded(data, _origin(query, f"hub:{query.path}@{commit}"))
+    data, commit = load_converted(query.path, query.config, query.split, query.rest)
+    return Loaded(data, _origin(query, f"hub:{query.path}@{commit}"))
 
 
-def commit_of(data: Any) -> str:
-    """The commit that a data set of the hub was read at; empty if it does not say."""
-    parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else [data]
-    for part in parts:
-        for url in getattr(part.info, "download_checksums", None) or {}:
-            if found := _COMMIT.match(url):
-                return found[1]
-        for file in getattr(part, "cache_files", None) or ():
-            folder = Path(file["filename"]).parent.name
-            if re.fullmatch(r"[0-9a-f]{40}", folder):
-                return folder
-    return ""
+def _from_data_files(query: Query) -> Loaded:
+    """What a builder reads at URLs: files of the hub at one commit, others as they are today."""
+    from datasets.load import load_dataset
+
+    commits: dict[str, str] = {}
+    files = {
+        split: [pinned_url(str(file), commits) for file in group]
+        for split, group in query.file_groups.items()
+    }
+    data = load_dataset(query.path, **{**query.arguments, "data_files": files})
+    names = sorted(shown(file) for group in files.values() for file in group)
+    loose = tuple(f"{name}: not pinned, so it may change" for name in names if "@" not in name)
+    return Loaded(data, _origin(query, f"hub:{' '.join(names)}", loose))
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from evalkit.data.files import sha256_of
 from evalkit.data.mirror import DEFAULT, ENDING, Mirror, MirrorEntry
 from evalkit.data.options import DataOptions
 from evalkit.data.pull import DatasetRef
-from evalkit.data.query import Query, in_mirror, mirrored
-from evalkit.data.refusals import failures
+from evalkit.data.query import BUILDERS, Query, in_mirror, mirrored
+from evalkit.data.refusals import failures, is_gated
 from evalkit.records import Record
 
 #: present  there, and what its checksum says
@@ -65,8 +65,8 @@ def gated_on_hub(path: str) -> bool:
 
     try:
         return bool(HfApi().dataset_info(path).gated)
-    except failures():
-        return False
+    except failures() as error:
+        return is_gated(error)
 
 
 def where(ref: DatasetRef, options: DataOptions) -> Location:
@@ -159,6 +159,8 @@ def _hub_cache(path: str) -> Path | None:
     import datasets.config
     from datasets.naming import camelcase_to_snakecase
 
+    if path in BUILDERS:
+        return None
     owner, _, name = path.rpartition("/")
     folder = "___".join(part for part in (owner, camelcase_to_snakecase(name)) if part)
     found = Path(datasets.config.HF_DATASETS_CACHE) / folder

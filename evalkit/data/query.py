@@ -64,10 +64,14 @@ class Query(Record, frozen=True, kw_only=True):
     @property
     def files(self) -> list[str]:
         """Every data file that is named, in order."""
-        groups = (
-            self.data_files.values() if isinstance(self.data_files, dict) else [self.data_files]
-        )
-        return [str(file) for group in groups for file in _listed(group)]
+        return [str(file) for group in self.file_groups.values() for file in group]
+
+    @property
+    def file_groups(self) -> dict[str, list[Any]]:
+        """The data files of each split; files without one are `train`, as `datasets` has it."""
+        given = self.data_files
+        groups = given if isinstance(given, dict) else {"train": given}
+        return {str(split): _listed(group) for split, group in groups.items()}
 
 
 def splits_asked(split: Any) -> set[str]:
@@ -118,14 +122,13 @@ def _names_dataset(query: Query) -> bool:
 
 def _by_data_file(query: Query, mirror: Mirror) -> dict[str, Path]:
     """The stand-ins of data files on the hub: all of them, or none."""
-    groups = query.data_files if isinstance(query.data_files, dict) else {"train": query.data_files}
     found: dict[str, Path] = {}
-    for split, group in groups.items():
-        files = [_hub_url(query.path, str(file)) for file in _listed(group)]
-        path = mirror.find_data_file(files[0], str(split)) if len(files) == 1 else None
+    for split, group in query.file_groups.items():
+        files = [_hub_url(query.path, str(file)) for file in group]
+        path = mirror.find_data_file(files[0], split) if len(files) == 1 else None
         if path is None:
             return {}
-        found[str(split)] = path
+        found[split] = path
     return _asked(query, found)
 
 

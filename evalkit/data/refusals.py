@@ -50,12 +50,17 @@ def not_here(path: str, config: str | None, mirrored: str = "") -> DataError:
     )
 
 
+def is_gated(error: BaseException) -> bool:
+    """Whether the hub gives a data set only to those who accepted its terms."""
+    return type(error).__name__ == "GatedRepoError" or "is a gated dataset" in str(error)
+
+
 def explained(
     error: BaseException, path: str, config: str | None, offline: bool = False
 ) -> DataError:
     """The error of ours that says what a foreign `error` means for the user."""
     text, what = str(error), described(path, config)
-    if "gated" in text.lower():
+    if is_gated(error):
         return DataError(
             f"{what} is gated: accept its terms at https://huggingface.co/datasets/{path}, "
             "then run: hf auth login"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from evalkit.data.hub import commit_of, load
+from evalkit.data.commits import Pin, pin
+from evalkit.data.hub import load
 from evalkit.data.mirror import hub_file
 from evalkit.data.options import DataOptions
 from evalkit.data.query import BUILDERS
-from evalkit.data.refusals import failures
+from evalkit.data.refusals import explained, failures
 from evalkit.errors import DataError
 from evalkit.records import Record
 
@@ -41,13 +42,13 @@ def fetch_upstream(
     Raises:
         DataError: It cannot be had, or holds what JSON cannot.
     """
-    commit, licence = _pinned(_repository(path, data_files), revision)
+    pinned = _pinned(_repository(path, data_files), revision)
     loaded = load(
         path,
         config,
         options=DataOptions(cache=options.cache),
         data_files=data_files or None,
-        revision=None if path in BUILDERS else commit,
+        revision=None if path in BUILDERS else pinned.commit,
         **arguments,
     )
     wanted = _wanted(path, loaded.data, splits)
@@ -56,8 +57,8 @@ def fetch_upstream(
     return Upstream(
         splits=wanted,
         source=_repository(path, data_files),
-        commit=commit_of(loaded.data) or commit,
-        licence=licence,
+        commit=pinned.commit if path in BUILDERS else loaded.origin.fingerprint.rpartition("@")[2],
+        licence=pinned.licence,
     )
 
 
@@ -71,19 +72,11 @@ def _repository(path: str, data_files: dict[str, str]) -> str:
     return places[0][0]
 
 
-def _pinned(path: str, revision: str) -> tuple[str, str]:
-    """The commit that a revision stands for, and the licence on the data set's card."""
-    from huggingface_hub import HfApi
-
-    from evalkit.data.refusals import explained
-
+def _pinned(path: str, revision: str) -> Pin:
     try:
-        info = HfApi().dataset_info(path, revision=revision or None)
+        return pin(path, revision or None)
     except failures() as error:
         raise explained(error, path, None) from error
-    licence = info.card_data.get("license") if info.card_data else None
-    text = ", ".join(licence) if isinstance(licence, list) else licence
-    return info.sha or "", text or "unknown"
 
 
 def _wanted(path: str, data: Any, splits: tuple[str, ...]) -> dict[str, Any]:
