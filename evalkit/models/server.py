@@ -147,7 +147,7 @@ class ServerModel:
         self._model = card.id
         self.identity["model"] = card.id
         if self._context is None:
-            self._context = card.max_model_len or await server_probe.llama_cpp_context(
+            self._context = card.context_length or await server_probe.llama_cpp_context(
                 self._client, self._origin
             )
         route = await self._find_route(card)

@@ -29,12 +29,24 @@ _ECHO = (Route(kind="echo", max_tokens=0), Route(kind="echo", max_tokens=1))
 _VLLM = Route(kind="prompt_logprobs", max_tokens=1)
 
 
+class CardDetails(msgspec.Struct):
+    """What llama.cpp adds to a model card."""
+
+    n_ctx: int | None = None
+
+
 class ModelCard(msgspec.Struct):
-    """One entry of a server's model list."""
+    """One entry of a server's model list; vLLM and llama.cpp tell the context length in it."""
 
     id: str
     owned_by: str = ""
     max_model_len: int | None = None
+    meta: CardDetails | None = None
+
+    @property
+    def context_length(self) -> int | None:
+        """Prompt plus answer, in tokens."""
+        return self.max_model_len or (self.meta.n_ctx if self.meta else None)
 
 
 class _ModelList(msgspec.Struct):
