@@ -17,6 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -80,7 +81,11 @@ class JournalReader:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._reading = connect(self.path, readonly=True)
-        self.epoch = read_epoch(self._reading, self.path)
+        try:
+            self.epoch = read_epoch(self._reading, self.path)
+        except BaseException:
+            self._reading.close()
+            raise
 
     def get(self, key: str) -> Response | None:
         """The answer named `key` in the current epoch."""
@@ -147,14 +152,14 @@ class Journal(JournalReader):
     def __init__(self, path: Path | str, *, clock: Callable[[], float] = time.time) -> None:
         self.path = Path(path)
         self._clock = clock
-        self._lock = WriterLock(self.path)
-        try:
+        with ExitStack() as undo:
+            self._lock = WriterLock(self.path)
+            undo.callback(self._lock.release)
             self._writing = connect(self.path, readonly=False)
+            undo.callback(self._writing.close)
             prepare(self._writing, self.path)
             super().__init__(path)
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.pop_all()
         self._start_thread()
 
     def _start_thread(self) -> None:

@@ -122,18 +122,20 @@ class _Run:
             self._flush()
 
     async def _wind_down(self) -> None:
-        """Let what is in flight finish: as long as it takes, or the grace after Ctrl-C."""
-        grace = self._asker.settings.grace_s if self._interrupted else None
-        ending = asyncio.create_task(self._end_in_flight(grace))
+        """Let what is in flight finish, unless the user is in a hurry."""
+        ending = asyncio.create_task(self._end_in_flight())
         aborting = asyncio.create_task(self._abort.wait())
         await asyncio.wait((ending, aborting), return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         aborting.cancel()
         await asyncio.gather(ending, aborting, return_exceptions=True)
 
-    async def _end_in_flight(self, grace_s: float | None) -> None:
-        await self._asker.drain(grace_s)
+    async def _end_in_flight(self) -> None:
+        grace_s = self._asker.settings.grace_s
+        # answers that are paid for are waited for; after Ctrl-C only for the grace
+        await self._asker.drain(grace_s if self._interrupted else None)
         if samples := [task for task in self._tasks if task.get_name() == SAMPLE]:
+            # scoring may be behind a data set that loads: what is journaled is scored on resume
             await asyncio.wait(samples, timeout=grace_s)
 
     def _flush(self) -> None:
