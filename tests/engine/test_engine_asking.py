@@ -1,0 +1,486 @@
+import asyncio
+
+import pytest
+from engine_world import Failing, SmallModel, upper
+
+from evalkit.engine.asking import Asker
+from evalkit.engine.journal import Journal
+from evalkit.engine.settings import EngineSettings
+from evalkit.errors import AccessError, RequestError, StoppedError, TransientError
+from evalkit.records import Request, Response, Sampling, Usage
+
+
+def question(prompt: str, **more: object) -> Request:
+    return Request(kind="generate", prompt=prompt, **more)
+
+
+@pytest.fixture
+def asker(journal, time):
+    return Asker(journal, EngineSettings(), clock=time.clock, sleep=time.sleep)
+
+
+def asker_with(journal, time, price=None, **fields):
+    settings = EngineSettings(**fields)
+    return Asker(journal, settings, price=price, clock=time.clock, sleep=time.sleep)
+
+
+# --- answers and the journal
+
+
+async def test_a_model_answers(asker):
+    assert (await asker.ask(SmallModel(), question("hi"))).text == "HI"
+
+
+async def test_answers_come_in_the_order_asked(asker):
+    requests = [question(f"q{number}") for number in range(50)]
+    answers = await asker.ask_all(SmallModel(), requests)
+    assert [answer.text for answer in answers] == [f"Q{number}" for number in range(50)]
+
+
+async def test_a_journaled_answer_is_not_asked_again(asker):
+    model = SmallModel()
+    first = await asker.ask(model, question("hi"))
+    second = await asker.ask(model, question("hi"))
+    assert (len(model.calls), second) == (1, first)
+
+
+async def test_another_process_finds_the_answer(tmp_path, time):
+    for _ in range(2):
+        model = SmallModel()
+        with Journal(tmp_path / "j") as journal:
+            await asker_with(journal, time).ask(model, question("hi"))
+    assert model.calls == []
+
+
+async def test_answers_of_a_journal_count_as_such(asker):
+    model = SmallModel()
+    for _ in range(3):
+        await asker.ask(model, question("hi"))
+    tally = asker.tallies["small"]
+    assert (tally.asked, tally.sent, tally.answered, tally.from_journal) == (3, 1, 1, 2)
+
+
+async def test_the_answer_says_how_long_it_took(asker):
+    model = SmallModel(pause=lambda: asyncio.sleep(0.01))
+    asker = Asker(asker.journal, EngineSettings())
+    assert (await asker.ask(model, question("hi"))).latency_s >= 0.01
+
+
+# --- identical requests
+
+
+async def test_identical_requests_in_flight_are_asked_once(asker):
+    model = SmallModel()
+    answers = await asyncio.gather(*(asker.ask(model, question("hi")) for _ in range(20)))
+    assert (len(model.asked), {answer.text for answer in answers}) == (1, {"HI"})
+
+
+async def test_greedy_repeats_are_asked_once(asker):
+    model = SmallModel()
+    await asker.ask_all(model, [question("hi", repeat=number) for number in range(5)])
+    assert len(model.asked) == 1
+
+
+async def test_drawn_repeats_are_asked_each(asker):
+    model, drawn = SmallModel(), Sampling(temperature=1.0)
+    requests = [question("hi", repeat=number, sampling=drawn) for number in range(5)]
+    await asker.ask_all(model, requests)
+    assert len(model.asked) == 5
+
+
+async def test_the_first_asker_may_go_without_the_second_waiting_for_ever(asker):
+    gate = asyncio.Event()
+    model = SmallModel(pause=gate.wait)
+    first = asyncio.create_task(asker.ask(model, question("hi")))
+    second = asyncio.create_task(asker.ask(model, question("hi")))
+    while not model.calls:
+        await asyncio.sleep(0)
+    first.cancel()
+    gate.set()
+    assert (await second).text == "HI"
+
+
+async def test_an_answer_that_nobody_waits_for_is_journaled(asker, journal):
+    gate = asyncio.Event()
+    model = SmallModel(pause=gate.wait)
+    asking = asyncio.create_task(asker.ask(model, question("hi")))
+    while not model.calls:
+        await asyncio.sleep(0)
+    asking.cancel()
+    gate.set()
+    await asker.drain()
+    journal.flush()
+    assert journal.counts().responses == 1
+
+
+# --- batches and concurrency
+
+
+async def test_a_batch_takes_what_is_pending(asker):
+    model = SmallModel(batch=8, concurrency=1)
+    await asker.ask_all(model, [question(f"q{number}") for number in range(20)])
+    assert [len(call) for call in model.calls] == [8, 8, 4]
+
+
+async def test_a_batch_holds_one_kind(asker):
+    model = SmallModel(batch=8)
+    kinds = ("generate", "loglikelihood", "rolling")
+    requests = [Request(kind=kinds[n % 3], prompt=f"q{n}") for n in range(24)]
+    await asker.ask_all(model, requests)
+    assert all(len({request.kind for request in call}) == 1 for call in model.calls)
+
+
+@pytest.mark.parametrize(("setting", "most"), [(None, 5), (3, 3)])
+async def test_calls_in_flight_are_limited(journal, time, setting, most):
+    model = SmallModel(concurrency=5)
+    asker = asker_with(journal, time, concurrency=setting)
+    await asker.ask_all(model, [question(f"q{number}") for number in range(40)])
+    assert model.most_in_flight == most
+
+
+async def test_one_bad_request_of_a_batch_is_found_and_the_others_answered(asker):
+    bad = Failing(*[RequestError("too long")] * 9, only="q13")
+    model = SmallModel(bad, batch=32)
+    answers = await asker.ask_all(model, [question(f"q{number}") for number in range(32)])
+    wrong = [number for number, answer in enumerate(answers) if answer.status == "error"]
+    assert wrong == [13]
+
+
+# --- failures
+
+
+async def test_a_passing_failure_is_asked_again(asker):
+    model = SmallModel(Failing(TransientError("reset"), TransientError("reset")))
+    answer = await asker.ask(model, question("hi"))
+    assert (answer.text, answer.attempts) == ("HI", 3)
+
+
+async def test_attempts_end(journal, time):
+    model = SmallModel(Failing(*[TransientError("oops", status_code=500)] * 99))
+    answer = await asker_with(journal, time, max_attempts=4).ask(model, question("hi"))
+    assert (len(model.calls), answer.status, answer.attempts) == (4, "error", 4)
+
+
+async def test_an_error_says_its_kind(journal, time):
+    model = SmallModel(Failing(*[TransientError("oops", status_code=500)] * 99))
+    answer = await asker_with(journal, time, max_attempts=1).ask(model, question("hi"))
+    assert answer.error == "server_error: oops"
+
+
+async def test_an_error_is_not_journaled(journal, time):
+    model = SmallModel(Failing(TransientError("oops")))
+    asker = asker_with(journal, time, max_attempts=1)
+    await asker.ask(model, question("hi"))
+    assert (await asker.ask(model, question("hi"))).text == "HI"
+
+
+async def test_a_request_that_cannot_succeed_is_asked_once(asker):
+    model = SmallModel(Failing(*[RequestError("context overflow", status_code=400)] * 9))
+    answer = await asker.ask(model, question("hi"))
+    assert (len(model.calls), answer.error) == (1, "bad_request: context overflow")
+
+
+async def test_every_failed_attempt_is_journaled(asker, journal):
+    model = SmallModel(Failing(TransientError("x", status_code=503), ConnectionResetError("y")))
+    await asker.ask(model, question("hi"))
+    journal.flush()
+    assert journal.failure_counts() == {"small": {"server_error": 1, "dropped": 1}}
+
+
+async def test_recovered_and_lost_requests_are_told_apart(journal, time):
+    model = SmallModel(Failing(TransientError("x", status_code=500), only="a"))
+    lost = SmallModel(Failing(*[TransientError("x", status_code=500)] * 3), name="lost")
+    asker = asker_with(journal, time, max_attempts=2)
+    await asker.ask_all(model, [question("a"), question("b")])
+    await asker.ask(lost, question("a"))
+    assert asker.tallies["small"].recovered == 1
+    assert asker.tallies["lost"].lost == {"server_error": 1}
+
+
+async def test_keys_are_kept_out_of_what_is_journaled(asker, journal):
+    model = SmallModel(Failing(TransientError("Incorrect key: sk-abcdefghijkl1234")))
+    await asker.ask(model, question("hi"))
+    journal.flush()
+    row = journal._reading.execute("SELECT message FROM failures").fetchone()
+    assert row == ("Incorrect key: [key]",)
+
+
+# --- adapters that misbehave
+
+
+class Short(SmallModel):
+    async def ask(self, requests):
+        return []
+
+
+class Strange(SmallModel):
+    async def ask(self, requests):
+        return ["text"] * len(requests)
+
+
+class Nothing(SmallModel):
+    async def ask(self, requests):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(Short, "0 responses for 1 requests"), (Strange, "returned str"), (Nothing, "NoneType")],
+)
+async def test_a_malformed_result_is_an_error_and_no_hang(asker, kind, said):
+    answer = await asyncio.wait_for(asker.ask(kind(), question("hi")), 5)
+    assert answer.status == "error"
+    assert said in answer.error
+
+
+async def test_a_mistake_in_an_adapter_is_an_error_of_that_request(asker):
+    answer = await asker.ask(SmallModel(Failing(KeyError("choices"))), question("hi"))
+    assert answer.error == "unexpected: KeyError: 'choices'"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+async def test_a_log_likelihood_that_is_no_number_is_an_error(asker, number):
+    model = SmallModel(lambda request: Response(logprob=number))
+    answer = await asker.ask(model, question("hi"))
+    assert answer.error.startswith("malformed: the log-likelihood is")
+
+
+async def test_a_hanging_call_ends_at_its_deadline(journal):
+    forever = SmallModel(pause=asyncio.Event().wait)
+    asker = Asker(journal, EngineSettings(deadline_s=0.02, max_attempts=1))
+    answer = await asyncio.wait_for(asker.ask(forever, question("hi")), 5)
+    assert answer.error == "timeout: no answer within the deadline of 0.02 s"
+
+
+async def test_an_adapter_that_ignores_cancellation_does_not_hold_the_engine(journal):
+    release = asyncio.Event()
+
+    class Stubborn(SmallModel):
+        async def ask(self, requests):
+            while not release.is_set():
+                try:
+                    await release.wait()
+                except asyncio.CancelledError:
+                    continue
+            return []
+
+    asker = Asker(journal, EngineSettings(deadline_s=0.02, max_attempts=1))
+    answer = await asyncio.wait_for(asker.ask(Stubborn(), question("hi")), 5)
+    release.set()
+    assert answer.error.startswith("timeout")
+
+
+async def test_a_model_may_have_no_deadline(journal, time):
+    model = SmallModel()
+    model.deadline_s = None
+    assert asker_with(journal, time)._lane(model)._attempts._deadline_s is None
+
+
+# --- no access
+
+
+async def test_without_access_nothing_more_is_asked(asker):
+    model = SmallModel(Failing(*[AccessError("no such key", status_code=401)] * 9), concurrency=1)
+    asking = [asyncio.create_task(asker.ask(model, question(f"q{n}"))) for n in range(30)]
+    results = await asyncio.gather(*asking, return_exceptions=True)
+    assert len(model.calls) == 1
+    assert {str(result) for result in results} == {"small: no such key"}
+    assert all(isinstance(result, StoppedError) for result in results)
+
+
+async def test_without_access_to_one_model_the_others_go_on(asker):
+    dead = SmallModel(Failing(*[AccessError("no such key")] * 9), name="dead")
+    with pytest.raises(StoppedError, match="no such key"):
+        await asker.ask(dead, question("hi"))
+    assert (await asker.ask(SmallModel(), question("hi"))).text == "HI"
+    assert asker.model_failures == {"dead": "dead: no such key"}
+
+
+async def test_a_stopped_model_still_serves_its_journal(asker):
+    model = SmallModel(Failing(AccessError("no credit"), only="second"))
+    await asker.ask(model, question("first"))
+    with pytest.raises(StoppedError):
+        await asker.ask(model, question("second"))
+    assert (await asker.ask(model, question("first"))).text == "FIRST"
+
+
+# --- refusals for asking too fast
+
+
+def too_fast(retry_after_s: float | None = None) -> TransientError:
+    return TransientError(
+        "slow down", status_code=429, retry_after_s=retry_after_s, rate_limited=True
+    )
+
+
+async def test_retry_after_is_honoured(asker, time):
+    sent = []
+    refusals = Failing(too_fast(7.5), only="hi")
+
+    def answer(request: Request) -> Response:
+        sent.append(time.now)
+        return refusals(request)
+
+    await asker.ask(SmallModel(answer), question("hi"))
+    assert sent[1] - sent[0] >= 7.5
+
+
+async def test_retry_after_pauses_the_provider(asker, time):
+    refused, other = SmallModel(Failing(too_fast(7.5))), SmallModel(name="other")
+    asking = asyncio.create_task(asker.ask(refused, question("hi")))
+    while not refused.calls:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asker.ask(other, question("hi"))
+    assert time.now >= 7.5
+    await asking
+
+
+async def test_other_providers_do_not_wait(asker, time):
+    refused, other = SmallModel(Failing(too_fast(7.5))), SmallModel(provider="there")
+    asking = asyncio.create_task(asker.ask(refused, question("hi")))
+    while not refused.calls:
+        await asyncio.sleep(0)
+    await asker.ask(other, question("hi"))
+    assert time.now < 7.5
+    await asking
+
+
+async def test_refusals_use_up_no_attempts(journal, time):
+    model = SmallModel(Failing(*[too_fast(1.0)] * 20))
+    answer = await asker_with(journal, time, max_attempts=2).ask(model, question("hi"))
+    assert (answer.text, answer.attempts) == ("HI", 21)
+
+
+async def test_patience_ends_where_the_model_answers_nobody(journal, time):
+    model = SmallModel(Failing(*[too_fast(1.0)] * 999))
+    with pytest.raises(StoppedError, match="refused for more than 30 s"):
+        await asker_with(journal, time, patience_s=30).ask(model, question("hi"))
+    assert 30 <= time.now < 40
+
+
+async def test_a_wait_longer_than_patience_stops_the_model_at_once(journal, time):
+    model = SmallModel(Failing(too_fast(86_400.0)))
+    with pytest.raises(StoppedError, match="asks to wait 86400 s"):
+        await asker_with(journal, time).ask(model, question("hi"))
+    assert time.now == 0
+
+
+async def test_retry_after_of_an_overloaded_server_is_honoured(asker, time):
+    model = SmallModel(Failing(TransientError("busy", status_code=503, retry_after_s=9.0)))
+    await asker.ask(model, question("hi"))
+    assert time.now >= 9.0
+
+
+async def test_requests_a_minute_are_kept(journal, time):
+    model = SmallModel(concurrency=100)
+    asker = asker_with(journal, time, requests_per_minute=60)
+    await asker.ask_all(model, [question(f"q{n}") for n in range(61)])
+    assert time.now == pytest.approx(60.0)
+
+
+async def test_tokens_a_minute_are_kept(journal, time):
+    model = SmallModel(concurrency=1)  # 12 tokens an answer, by its usage
+    asker = asker_with(journal, time, tokens_per_minute=60)
+    await asker.ask_all(model, [question(f"q{n}") for n in range(21)])
+    assert time.now == pytest.approx(20 * 12, rel=0.15)
+
+
+# --- stopping and money
+
+
+async def test_what_is_in_flight_when_stopped_is_journaled(asker, journal):
+    gate = asyncio.Event()
+    model = SmallModel(pause=gate.wait, concurrency=3)
+    asking = [asyncio.create_task(asker.ask(model, question(f"q{n}"))) for n in range(10)]
+    while len(model.calls) < 3:
+        await asyncio.sleep(0)
+    asker.stop("enough")
+    gate.set()
+    await asker.drain()
+    results = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(result) for result in results] == [Response] * 3 + [StoppedError] * 7
+    journal.flush()
+    assert journal.counts().responses == 3
+
+
+async def test_stopping_ends_waits_at_once(journal):
+    model = SmallModel(Failing(too_fast(600.0)))
+    asker = Asker(journal, EngineSettings())
+    asking = asyncio.create_task(asker.ask(model, question("hi")))
+    while not model.calls:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    asker.stop("enough")
+    with pytest.raises(StoppedError, match="enough"):
+        await asyncio.wait_for(asking, 5)
+
+
+def cent(model: SmallModel, usage: Usage) -> float:
+    return usage.output_tokens / 200  # a cent an answer
+
+
+async def test_costs_add_up(journal, time):
+    asker = asker_with(journal, time, price=cent)
+    await asker.ask_all(SmallModel(), [question(f"q{n}") for n in range(5)])
+    assert asker.tallies["small"].cost == pytest.approx(0.05)
+
+
+async def test_without_a_price_there_is_no_cost(asker):
+    await asker.ask(SmallModel(), question("hi"))
+    assert asker.tallies["small"].cost is None
+
+
+async def test_the_cost_limit_stops_before_it_is_passed(journal, time):
+    model = SmallModel(concurrency=4)
+    asker = asker_with(journal, time, price=cent, max_cost=0.105)
+    requests = [question(f"q{n}", sampling=Sampling(max_tokens=2)) for n in range(30)]
+    results = await asyncio.gather(
+        *(asker.ask(model, request) for request in requests), return_exceptions=True
+    )
+    assert sum(isinstance(result, Response) for result in results) == 10
+    assert "cost limit of 0.105 USD" in asker.stopped
+
+
+async def test_the_cost_limit_counts_what_an_earlier_process_paid(tmp_path, time):
+    short = Sampling(max_tokens=2)
+    for number in range(2):
+        model = SmallModel(concurrency=1)
+        with Journal(tmp_path / "j") as journal:
+            asker = asker_with(journal, time, price=cent, max_cost=0.055)
+            requests = [question(f"q{n}", sampling=short) for n in range(3 * (number + 1))]
+            await asyncio.gather(
+                *(asker.ask(model, request) for request in requests), return_exceptions=True
+            )
+    assert len(model.asked) == 2
+
+
+async def test_a_price_that_fails_is_not_hidden(journal, time):
+    def broken(model: SmallModel, usage: Usage) -> float:
+        raise ZeroDivisionError("no price")
+
+    asker = asker_with(journal, time, price=broken)
+    with pytest.raises(StoppedError):
+        await asker.ask(SmallModel(), question("hi"))
+    assert isinstance(asker.crash, ZeroDivisionError)
+
+
+async def test_a_journal_that_cannot_be_written_stops_everything(tmp_path, time):
+    journal = Journal(tmp_path / "j")
+    journal._writing.execute("PRAGMA max_page_count = 1")
+    model = SmallModel(lambda request: Response(text="x" * 100_000))
+    asker = asker_with(journal, time)
+    with pytest.raises(StoppedError, match="cannot be written any more"):
+        for number in range(1000):
+            await asyncio.wait_for(asker.ask(model, question(f"q{number}")), 5)
+    with pytest.raises(StoppedError):
+        journal.close()
+
+
+async def test_ten_thousand_cheap_requests_leave_nothing_behind(asker):
+    model = SmallModel(upper, batch=16)
+    for start in range(0, 10_000, 1000):
+        await asker.ask_all(model, [question(f"q{start + n}") for n in range(1000)])
+    lane = asker._lane(model)
+    await asyncio.sleep(0)
+    assert (len(asker._in_flight), len(lane._calls), len(lane._unsent)) == (0, 0, 0)
