@@ -16,7 +16,7 @@ from evalkit.models.registry import create_model
 from evalkit.tasks.catalogue import info_of, load, select
 from evalkit.tasks.datasets import datasets_of
 from evalkit.tasks.protocol import Group, Prompting, Task, TaskInfo, TaskRef
-from evalkit.tasks.suites import load_suite
+from evalkit.tasks.suites import SuiteEntry, load_suite
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Selected:
 
     ref: TaskRef
     limit: int | float | None = None
-    num_fewshot: int | None = None
+    entry: SuiteEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +82,17 @@ def choose(config: RunConfig) -> tuple[list[Selected], tuple[Group, ...]]:
     chosen: dict[str, Selected] = {}
     groups: dict[str, Group] = {}
 
-    def take(names: Sequence[str], limit: int | float | None, shots: int | None) -> None:
+    def take(names: Sequence[str], limit: int | float | None, entry: SuiteEntry | None) -> None:
         selection = select(names, config.include_path)
         for ref in selection.tasks:
-            chosen.setdefault(ref.name, Selected(ref, limit, shots))
+            chosen.setdefault(ref.name, Selected(ref, limit, entry))
         groups.update({group.name: group for group in selection.groups})
 
     take(config.tasks, config.limit, None)
     for suite in config.suites:
-        for entry in load_suite(suite).tasks:
+        for entry in load_suite(suite, config.include_path).tasks:
             limit = entry.limit if config.limit is None else config.limit
-            take([entry.task], limit, entry.num_fewshot)
+            take([entry.task], limit, entry)
     return list(chosen.values()), tuple(groups.values())
 
 
@@ -141,7 +141,7 @@ def assign(plan: Plan) -> None:
             ref=one.ref,
             info=(info := info_of(one.ref)),
             prompting=decide_prompting(
-                plan.config, member.entry, member.model.capabilities, info, one.num_fewshot
+                plan.config, member.entry, member.model.capabilities, info, one.entry
             ),
             limit=one.limit,
             data=plan.data,

@@ -10,6 +10,7 @@ from evalkit.errors import UnsupportedError
 from evalkit.models.protocol import Capabilities
 from evalkit.records import Mode
 from evalkit.tasks.protocol import Prompting, TaskInfo
+from evalkit.tasks.suites import SuiteEntry
 
 #: Providers where lm-eval itself puts raw prompts unless a chat template is asked for.
 _RAW_BY_DEFAULT = frozenset({"hf", "lm_eval"})
@@ -20,7 +21,7 @@ def decide_prompting(
     entry: ModelEntry,
     capabilities: Capabilities,
     info: TaskInfo,
-    num_fewshot: int | None = None,
+    suite: SuiteEntry | None = None,
 ) -> Prompting:
     """The prompting of one task for one model.
 
@@ -29,7 +30,7 @@ def decide_prompting(
         entry: The model and its own settings.
         capabilities: What the model can do.
         info: The task.
-        num_fewshot: A suite's number of worked examples; the run's own setting wins.
+        suite: What a suite says of the task; the run's and the model's own settings win.
 
     Raises:
         UnsupportedError: The model cannot be asked this task, and why.
@@ -39,16 +40,16 @@ def decide_prompting(
     system = config.system if entry.system is None else entry.system
     if system and style == "chat" and not capabilities.system:
         raise UnsupportedError(f"{entry.spec().label} takes no system message; leave out --system")
-    shots = config.num_fewshot if config.num_fewshot is not None else num_fewshot
+    suite = suite or SuiteEntry(task=info.name)
     return Prompting(
         style=style,
         mode=mode,
-        num_fewshot=shots,
+        num_fewshot=suite.num_fewshot if config.num_fewshot is None else config.num_fewshot,
         multiturn=config.fewshot_as_multiturn,
         system=system,
         seed=config.seed,
-        sampling=_sampling(config, entry),
-        repeats=config.repeats,
+        sampling={**suite.sampling, **_sampling(config, entry)},
+        repeats=suite.repeats if config.repeats is None else config.repeats,
     )
 
 

@@ -22,7 +22,7 @@ from evalkit.runs import (
     samples_path,
     write_json,
 )
-from evalkit.tasks.groups import aggregate_group
+from evalkit.tasks.lm_eval.aggregation import aggregate_group
 from evalkit.tasks.protocol import Task
 
 Key = tuple[str, str]

@@ -5,6 +5,7 @@ from evalkit.errors import UnsupportedError
 from evalkit.evaluation.prompting import decide_prompting
 from evalkit.models.protocol import Capabilities
 from evalkit.tasks.protocol import TaskInfo
+from evalkit.tasks.suites import SuiteEntry
 
 CHAT_ONLY = Capabilities(chat=True, text=False, loglikelihood=False)
 LOCAL = Capabilities(chat=True, text=True, loglikelihood=True)
@@ -17,9 +18,9 @@ ROLLING = TaskInfo(name="wikitext", kind="lm_eval", modes=("perplexity",))
 CALLS = TaskInfo(name="bfcl", kind="declarative", modes=("tools", "generate"))
 
 
-def decide(info, capabilities, model="hf/m", entry=None, suite_shots=None, **config):
+def decide(info, capabilities, model="hf/m", entry=None, suite=None, **config):
     entry = entry or ModelEntry(model=model)
-    return decide_prompting(RunConfig(**config), entry, capabilities, info, suite_shots)
+    return decide_prompting(RunConfig(**config), entry, capabilities, info, suite)
 
 
 def test_multiple_choice_compares_log_likelihoods_where_it_can():
@@ -92,6 +93,9 @@ def test_raw_prompts_for_a_chat_only_model_are_refused():
         decide(FREE, CHAT_ONLY, "openai/m", chat_template=False)
 
 
-def test_the_runs_shots_win_over_the_suites():
-    assert decide(FREE, LOCAL, suite_shots=8).num_fewshot == 8
-    assert decide(FREE, LOCAL, suite_shots=8, num_fewshot=0).num_fewshot == 0
+def test_the_runs_settings_win_over_the_suites():
+    suite = SuiteEntry(task="gsm8k", num_fewshot=8, sampling={"max_tokens": 9}, repeats=4)
+    told = decide(FREE, LOCAL, suite=suite)
+    assert (told.num_fewshot, told.sampling, told.repeats) == (8, {"max_tokens": 9}, 4)
+    own = decide(FREE, LOCAL, suite=suite, num_fewshot=0, max_tokens=5, repeats=1)
+    assert (own.num_fewshot, own.sampling, own.repeats) == (0, {"max_tokens": 5}, 1)
