@@ -21,7 +21,7 @@ from evalkit.resources import shipped
 from evalkit.tasks import lm_eval, suites
 from evalkit.tasks.declarative import definition_info
 from evalkit.tasks.own.definition import TaskDefinition, read_definition
-from evalkit.tasks.protocol import Group, Prompting, Selection, Task, TaskInfo, TaskRef
+from evalkit.tasks.protocol import Prompting, Selection, Task, TaskInfo, TaskRef
 
 Paths = Sequence[str | Path]
 
@@ -94,7 +94,7 @@ def describe(name: str, include_paths: Paths = ()) -> dict[str, Any]:
 
 
 def select(wanted: Sequence[str], include_paths: Paths = ()) -> Selection:
-    """The tasks and groups that names stand for, in order and once each.
+    """The tasks and groups that names stand for, once each: our own first, then lm-eval's.
 
     Args:
         wanted: Tasks, groups, tags, patterns over all of these, or paths of YAML files.
@@ -104,15 +104,19 @@ def select(wanted: Sequence[str], include_paths: Paths = ()) -> Selection:
         UnknownNameError: A name that nothing has; offers the nearest.
         ConfigError: A definition is wrong.
     """
-    tasks: dict[str, TaskRef] = {}
-    groups: dict[str, Group] = {}
-    files = own_files(include_paths)
+    files, folders = own_files(include_paths), _folders(include_paths)
+    own: dict[str, TaskRef] = {}
+    others: list[str] = []  # asked for at once: lm-eval tells apart namesakes among them
     for name in wanted:
-        selection = _selected(name, files, include_paths)
-        for ref in selection.tasks:
-            tasks.setdefault(ref.name, ref)
-        groups.update({group.name: group for group in selection.groups})
-    return Selection(tasks=tuple(tasks.values()), groups=tuple(groups.values()))
+        paths = _own_matches(name, files)
+        own.update({ref.name: ref for ref in map(_ref, paths)})
+        if not paths or _is_pattern_of(name, lm_eval.names(folders)):
+            others.append(name)
+    for name in others:
+        _check_known(name, include_paths)
+    found = lm_eval.select(others, folders) if others else Selection()
+    left = tuple(ref for ref in found.tasks if ref.name not in own)
+    return Selection(tasks=(*own.values(), *left), groups=found.groups)
 
 
 def load(ref: TaskRef, prompting: Prompting, data: DataOptions) -> Task:
@@ -140,34 +144,26 @@ def own_files(include_paths: Paths = ()) -> dict[str, Path]:
     return found
 
 
-def _selected(name: str, files: dict[str, Path], include_paths: Paths) -> Selection:
+def _own_matches(name: str, files: dict[str, Path]) -> list[Path]:
+    """The files of ours that a name, a pattern or a path stands for."""
     if name in files:
-        return Selection(tasks=(_ref(files[name]),))
+        return [files[name]]
     if name.endswith((".yaml", ".yml")):
-        return _from_file(Path(name).expanduser(), include_paths)
-    own = [_ref(files[known]) for known in sorted(files) if fnmatchcase(known, name)]
-    if not own:
-        _check_known(name, include_paths)
-        return lm_eval.select([name], _folders(include_paths))
-    others = lm_eval.names(_folders(include_paths))
-    if not any(fnmatchcase(other, name) for other in others):
-        return Selection(tasks=tuple(own))
-    matched = lm_eval.select([name], _folders(include_paths))
-    return Selection(tasks=(*own, *matched.tasks), groups=matched.groups)
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise ConfigError("there is no such file", path=str(path))
+        return [path] if _is_ours(path) else []
+    return [files[known] for known in sorted(files) if fnmatchcase(known, name)]
 
 
-def _from_file(path: Path, include_paths: Paths) -> Selection:
-    if not path.is_file():
-        raise ConfigError("there is no such file", path=str(path))
-    if _is_ours(path):
-        return Selection(tasks=(_ref(path),))
-    return lm_eval.select([str(path)], _folders(include_paths))
+def _is_pattern_of(name: str, known: Iterable[str]) -> bool:
+    return bool(_PATTERN.search(name)) and any(fnmatchcase(other, name) for other in known)
 
 
 def _check_known(name: str, include_paths: Paths) -> None:
     """Refuse what neither we nor lm-eval know, with the nearest of all names."""
     known = names(include_paths)
-    if name in known or (_PATTERN.search(name) and any(fnmatchcase(k, name) for k in known)):
+    if name in known or name.endswith((".yaml", ".yml")) or _is_pattern_of(name, known):
         return
     hint = f"There is a suite of this name: -s {name}." if name in suites.suite_names() else ""
     raise UnknownNameError("task", name, known, hint)

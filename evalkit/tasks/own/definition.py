@@ -74,10 +74,10 @@ class GeneratorUse(Use, frozen=True, kw_only=True):
 
 
 class Join(Definition, frozen=True, kw_only=True):
-    """Further fields for each row, from the row of another source that has the same `on`."""
+    """Further fields for each row, from the row of another source that has the same `by`."""
 
     source: RowSource
-    on: str = "id"
+    by: str = "id"
 
 
 class MetricUse(Definition, frozen=True, kw_only=True):

@@ -72,16 +72,16 @@ def loaded(source: RowSource, data: DataOptions, base: Path) -> TaskRows:
 
 def _joined(rows: TaskRows, join: Join, data: DataOptions, base: Path) -> TaskRows:
     others = loaded(join.source, data, base)
-    place = {_key(row, join.on): index for index, row in enumerate(each(others))}
+    place = {_key(row, join.by): index for index, row in enumerate(each(others))}
 
     def make(index: int) -> Row:
         row = rows[index]
-        key = _key(row, join.on)
+        key = _key(row, join.by)
         if key not in place:
-            raise DataError(f"The joined source has no row whose {join.on!r} is {key!r}")
+            raise DataError(f"The joined source has no row whose {join.by!r} is {key!r}")
         return {**others[place[key]], **row}
 
-    fingerprint = content_hash(rows.fingerprint, others.fingerprint, join.on)
+    fingerprint = content_hash(rows.fingerprint, others.fingerprint, join.by)
     return RowsByIndex(len(rows), make, fingerprint)
 
 
