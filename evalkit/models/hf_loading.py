@@ -88,7 +88,7 @@ def load(name: str, params: HFParams) -> Loaded:
         )
     folder = local_folder(name)
     source = str(folder) if folder else name
-    with _quiet(), _explained(name):
+    with quiet(), _explained(name):
         config, tokenizer = _config_and_tokenizer(source, params)
         _check_kind(name, config)
         model = _model(source, params)
@@ -175,7 +175,7 @@ def _explained(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without progress bars and advice on the terminal, which belongs to the run's own display."""
     from transformers.utils import logging as transformers_logging
 
