@@ -10,6 +10,7 @@ https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Sequence
@@ -140,7 +141,8 @@ class ServerModel:
         """
         params = self._params
         if params.tokenizer not in ("", "server"):
-            self._tokens = LocalTokens(params.tokenizer, params.prefix_token_id)
+            place, prefix = params.tokenizer, params.prefix_token_id
+            self._tokens = await asyncio.to_thread(LocalTokens, place, prefix)
         await self._client.open()
         cards = await server_probe.read_models(self._client, self._base_url, [self._secrets])
         card = server_probe.choose_model(self._model, cards, self._base_url)
