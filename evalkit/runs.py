@@ -54,7 +54,7 @@ class SampleLine(Record, frozen=True, kw_only=True):
     latency_s: float = 0.0
 
 
-class ScoreRow(Record, frozen=True, kw_only=True):
+class ScoreRow(Record, frozen=True, kw_only=True, omit_defaults=False):
     """One metric of one task (or group) for one model, with all that is needed to defend it.
 
     `n` counts the samples in the mean, `total` those asked; `failed` and `unscored` are left
@@ -104,7 +104,7 @@ class ScoreRow(Record, frozen=True, kw_only=True):
         )
 
 
-class CellRow(Record, frozen=True, kw_only=True):
+class CellRow(Record, frozen=True, kw_only=True, omit_defaults=False):
     """What one task took of one model: samples by status, requests, tokens, cost, time."""
 
     model: str
@@ -126,9 +126,13 @@ class Scores(Record, frozen=True, kw_only=True):
 
 
 def folder_name(label: str) -> str:
-    """`label` as a file name: safe on every system, different labels stay different."""
-    safe = re.sub(r"[^\w.=+-]+", "_", label).strip("._") or "_"
-    if safe == label and len(safe) <= 120:
+    """`label` as a file name: safe on every system, different labels stay different.
+
+    `openai/gpt-4o` becomes `openai__gpt-4o`; what does not fit that way ends in a hash.
+    """
+    plain = label.replace("/", "__")
+    safe = re.sub(r"[^\w.=+-]+", "_", plain).strip("._") or "_"
+    if safe == plain and "__" not in label and len(safe) <= 120:
         return safe
     import hashlib
 

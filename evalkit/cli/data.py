@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +15,10 @@ app = typer.Typer(help="The rows that benchmarks are made of.", no_args_is_help=
 
 Tasks = Annotated[list[str] | None, typer.Option("-t", "--task", help="A task; repeatable.")]
 Suites = Annotated[list[str] | None, typer.Option("-s", "--suite", help="A suite; repeatable.")]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", help="A data set of the hub, NAME or NAME:CONFIG; repeatable."),
+]
 Include = Annotated[
     list[str] | None, typer.Option("--include-path", help="A folder with task YAMLs of your own.")
 ]
@@ -27,6 +30,7 @@ Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the hub.")]
 def show_status(
     task: Tasks = None,
     suite: Suites = None,
+    dataset: Datasets = None,
     mirror: Mirror = None,
     offline: Offline = False,
     include_path: Include = None,
@@ -35,7 +39,9 @@ def show_status(
     """Say what a mirror holds of what tasks need: present, missing, altered or gated."""
     from evalkit.evaluation.datasets import mirror_status, needed
 
-    found = mirror_status(needed(task or (), suite or (), include_path or ()), mirror, offline)
+    found = mirror_status(
+        needed(task or (), suite or (), dataset or (), include_path or ()), mirror, offline
+    )
     if json:
         print_json({"datasets": found})
     else:
@@ -52,9 +58,12 @@ def show_status(
 
 @app.command("pull")
 def pull_data(
-    into: Annotated[Path, typer.Option("--into", "--mirror", help="The mirror to fill.")],
+    into: Annotated[
+        str | None, typer.Option("--into", "--mirror", help="The mirror; or EVALKIT_MIRROR.")
+    ] = None,
     task: Tasks = None,
     suite: Suites = None,
+    dataset: Datasets = None,
     include_path: Include = None,
     json: Json = False,
 ) -> None:
@@ -65,7 +74,9 @@ def pull_data(
         if not json:
             typer.echo(f"{result.state:8} {result.ref.label} {result.error}".rstrip())
 
-    results = fill_mirror(needed(task or (), suite or (), include_path or ()), into, tell)
+    results = fill_mirror(
+        needed(task or (), suite or (), dataset or (), include_path or ()), into, tell
+    )
     if json:
         print_json({"datasets": results})
     if any(result.state in ("gated", "failed") for result in results):
@@ -76,6 +87,7 @@ def pull_data(
 def show_where(
     task: Tasks = None,
     suite: Suites = None,
+    dataset: Datasets = None,
     mirror: Mirror = None,
     offline: Offline = False,
     include_path: Include = None,
@@ -84,7 +96,9 @@ def show_where(
     """Say where the rows that tasks need would come from."""
     from evalkit.evaluation.datasets import locations, needed
 
-    found = locations(needed(task or (), suite or (), include_path or ()), mirror, offline)
+    found = locations(
+        needed(task or (), suite or (), dataset or (), include_path or ()), mirror, offline
+    )
     if json:
         print_json({"datasets": found})
         return

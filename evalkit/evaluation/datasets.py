@@ -17,19 +17,25 @@ from evalkit.tasks.datasets import datasets_of
 
 
 def needed(
-    tasks: Sequence[str], suites: Sequence[str], include_path: Sequence[str] = ()
+    tasks: Sequence[str],
+    suites: Sequence[str],
+    datasets: Sequence[str] = (),
+    include_path: Sequence[str] = (),
 ) -> list[DatasetRef]:
-    """The data sets that tasks and suites read, each once.
+    """The data sets that tasks and suites read, and `datasets` (NAME or NAME:CONFIG), each once.
 
     Raises:
         UnknownNameError: A task or suite that does not exist.
         InputError: Nothing was named.
     """
-    if not tasks and not suites:
-        raise InputError("Name tasks with -t or suites with -s")
+    if not tasks and not suites and not datasets:
+        raise InputError("Name tasks with -t, suites with -s, or data sets with --dataset")
     config = RunConfig(tasks=tuple(tasks), suites=tuple(suites), include_path=tuple(include_path))
     selected, _ = choose(config)
     refs = [ref for one in selected for ref in datasets_of(one.ref)]
+    for dataset in datasets:
+        path, _, config_name = dataset.partition(":")
+        refs.append(DatasetRef(path=path, config=config_name or None))
     return list({content_hash(ref): ref for ref in refs}.values())
 
 
@@ -45,19 +51,29 @@ def mirror_status(
         InputError: No mirror was named, or it is none.
     """
     options = data_options(mirror, offline or None, environ)
-    if not options.mirror:
-        raise InputError("No mirror was named: use --mirror DIR, or set EVALKIT_MIRROR")
-    return status(refs, Path(options.mirror), None if options.offline else gated_on_hub)
+    mirror_folder = _named(options.mirror, "--mirror")
+    return status(refs, mirror_folder, None if options.offline else gated_on_hub)
+
+
+def _named(mirror: str, flag: str) -> Path:
+    if not mirror:
+        raise InputError(f"No mirror was named: use {flag} DIR, or set EVALKIT_MIRROR")
+    return Path(mirror)
 
 
 def fill_mirror(
     refs: Sequence[DatasetRef],
-    into: Path,
+    into: str | None,
     progress: Callable[[PullResult], None],
     environ: Mapping[str, str] = os.environ,
 ) -> list[PullResult]:
-    """Fetch `refs` into a mirror."""
-    return pull(refs, into, data_options(None, None, environ), progress)
+    """Fetch `refs` into a mirror.
+
+    Raises:
+        InputError: No mirror was named, it cannot be one, or evalkit is offline.
+    """
+    options = data_options(into, None, environ)
+    return pull(refs, _named(options.mirror, "--into"), options, progress)
 
 
 def locations(

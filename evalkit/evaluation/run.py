@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from evalkit.engine.scheduler import run_jobs
 from evalkit.engine.settings import EngineSettings
 from evalkit.engine.tally import Outcome
 from evalkit.evaluation.estimate import check_cost
+from evalkit.evaluation.logs import set_log_level
 from evalkit.evaluation.manifest import claim_folder, default_folder, new_manifest
 from evalkit.evaluation.opening import close_models, open_models
 from evalkit.evaluation.plan import Plan, PlannedJob, assign, check_data, draft
@@ -92,7 +92,7 @@ async def evaluate_async(
     Raises:
         InputError: Something in the config is wrong; nothing was sent.
     """
-    logging.basicConfig(level=config.log_level.upper(), force=False)
+    set_log_level(config.log_level)
     plan = draft(config, environ, instances)
     folder = Path(config.output) if config.output else default_folder(config, clock())
     claim_folder(folder, config)
