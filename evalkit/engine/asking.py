@@ -121,6 +121,12 @@ class Asker:
         """Wait for what is in flight, `timeout_s` at most, and give up the rest."""
         await asyncio.gather(*(lane.drain(timeout_s) for lane in self._lanes.values()))
 
+    async def close(self) -> None:
+        """Give up whatever is still on its way."""
+        for lane in self._lanes.values():
+            lane.stop("the run has ended")
+        await self.drain(0)
+
     def _send(self, lane: Lane, key: str, request: Request) -> Pending:
         if lane.stopped or self.stopped:
             raise StoppedError(lane.stopped or self.stopped)

@@ -118,7 +118,7 @@ class _Run:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(everything, *self._tasks, return_exceptions=True)
-            await self._asker.drain(0)
+            await self._asker.close()
             self._flush()
 
     async def _wind_down(self) -> None:
