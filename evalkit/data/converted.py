@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from evalkit.data.refusals import described
+from evalkit.data.refusals import described, not_converted
 from evalkit.errors import DataError
 
 BRANCH = "refs/convert/parquet"
@@ -34,8 +34,12 @@ def load_converted(
     """
     from datasets.load import load_dataset
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
 
-    info = HfApi(token=rest.get("token")).dataset_info(path, revision=BRANCH)
+    try:
+        info = HfApi(token=rest.get("token")).dataset_info(path, revision=BRANCH)
+    except RevisionNotFoundError as error:
+        raise not_converted(path, config) from error
     splits = parquet_files(path, config, [file.rfilename for file in info.siblings or ()])
     urls = {
         name: [f"hf://datasets/{path}@{info.sha}/{file}" for file in files]

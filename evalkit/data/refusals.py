@@ -50,6 +50,14 @@ def not_here(path: str, config: str | None, mirrored: str = "") -> DataError:
     )
 
 
+def not_converted(path: str, config: str | None) -> DataError:
+    """For a loading script of which the hub has no Parquet copy."""
+    return DataError(
+        f"{described(path, config)} is a loading script, which the installed datasets library "
+        "refuses, and the hub has no converted copy of it; put its rows in a mirror (docs/data.md)"
+    )
+
+
 def is_gated(error: BaseException) -> bool:
     """Whether the hub gives a data set only to those who accepted its terms."""
     return type(error).__name__ == "GatedRepoError" or "is a gated dataset" in str(error)
@@ -66,10 +74,7 @@ def explained(
             "then run: hf auth login"
         )
     if refuses_script(error):
-        return DataError(
-            f"{what} is a loading script, which the installed datasets library refuses, and the "
-            "hub has no converted copy of it; put its rows in a mirror (docs/data.md)"
-        )
+        return not_converted(path, config)
     if config and "BuilderConfig" in text and "not found" in text:
         return DataError(f"Dataset {path!r} has no config {config!r}{_offer(config, text)}")
     if "Config name is missing" in text:

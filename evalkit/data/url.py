@@ -82,6 +82,7 @@ def _download(url: str, pinned: str, target: Path, max_bytes: int) -> None:
         try:
             found = _stream(url, draft, max_bytes)
         except HTTPError as error:
+            error.close()  # it holds the connection
             raise DataError(f"{shown(url)} answered {error.code} {error.reason}") from None
         except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
             # what is chained may hold the whole URL, hence `from None`
