@@ -20,7 +20,8 @@ from evalkit.stats.intervals import Z95
 from evalkit.tasks.lm_eval.bootstrap import (
     ITERATIONS,
     TEXT_ITERATIONS,
-    bootstrap_stderr,
+    Spread,
+    bootstrap,
     statistic_for,
 )
 from evalkit.tasks.protocol import Group, GroupMetric
@@ -48,16 +49,15 @@ def _aggregate(task: Any, key: str, values: list[Any]) -> Aggregate:
     if function is mean:
         return mean_aggregate(metric, name, values, higher)
     value = _number(function(values), metric)
-    stderr, method = _other_stderr(metric, function, values)
-    low, high = (None, None) if stderr is None else (value - Z95 * stderr, value + Z95 * stderr)
+    spread, method = _spread(metric, function, values, value)
     return Aggregate(
         metric=metric,
         filter=name,
         value=value,
         n=len(values),
-        stderr=stderr,
-        low=low,
-        high=high,
+        stderr=spread.stderr if spread else None,
+        low=spread.low if spread else None,
+        high=spread.high if spread else None,
         method=method,
         higher_is_better=higher,
     )
@@ -95,20 +95,24 @@ def _number(value: Any, metric: str) -> float:
         raise EvalkitError(f"Metric {metric!r} is not a number: {value!r:.80}") from None
 
 
-def _other_stderr(metric: str, function: Any, values: list[Any]) -> tuple[float | None, str]:
+def _spread(
+    metric: str, function: Any, values: list[Any], value: float
+) -> tuple[Spread | None, str]:
+    """The error that lm-eval gives a statistic other than a mean: None where it gives none."""
     from lm_eval.api.metrics import acc_all, acc_all_stderr
 
     name = getattr(function, "__name__", "custom aggregation")
     if len(values) < 2:
         return None, name
     if function is acc_all:
-        return float(acc_all_stderr(values)), name
+        stderr = float(acc_all_stderr(values))
+        return Spread(stderr, value - Z95 * stderr, value + Z95 * stderr), name
     statistic = statistic_for(function, values)
     if statistic is None:
         return None, name
     iterations = TEXT_ITERATIONS if metric in _TEXT_METRICS else ITERATIONS
-    stderr = bootstrap_stderr(statistic, len(values), iterations)
-    return (stderr if math.isfinite(stderr) else None), f"{name}, bootstrap ({iterations:,})"
+    spread = bootstrap(statistic, len(values), iterations)
+    return (spread if math.isfinite(spread.stderr) else None), f"{name}, bootstrap ({iterations:,})"
 
 
 def aggregate_group(group: Group, by_task: Mapping[str, Sequence[Aggregate]]) -> list[Aggregate]:

@@ -8,10 +8,9 @@ computed for a whole block. Results agree with lm-eval's to rounding.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +27,19 @@ _CHUNK = 1_000
 _BLOCK_CELLS = 4_000_000
 
 
-def bootstrap_stderr(statistic: Statistic, n: int, iterations: int) -> float:
-    """The standard deviation of `statistic` over resamples of n items."""
-    values = [statistic(block) for block in _resamples(n, iterations)]
-    replicates = np.concatenate(values)
-    return float(replicates.std(ddof=1)) if replicates.size > 1 else math.nan
+class Spread(NamedTuple):
+    """How a statistic varies over resamples: its standard deviation and middle 95%."""
+
+    stderr: float
+    low: float
+    high: float
+
+
+def bootstrap(statistic: Statistic, n: int, iterations: int) -> Spread:
+    """The spread of `statistic` over resamples of n items."""
+    replicates = np.concatenate([statistic(block) for block in _resamples(n, iterations)])
+    low, high = np.quantile(replicates, [0.025, 0.975])
+    return Spread(float(replicates.std(ddof=1)), float(low), float(high))
 
 
 def _resamples(n: int, iterations: int) -> Iterator[Indices]:
