@@ -167,5 +167,6 @@ class ConcurrencyLimit:
         self._cut_at = now
 
     def answered(self) -> None:
-        """Grow by one call for every round of answers."""
-        self._limit = min(float(self.ceiling), self._limit + 1.0 / self._limit)
+        """Grow by a twentieth of the ceiling for every round of answers."""
+        growth = max(1.0, self.ceiling / 20)
+        self._limit = min(float(self.ceiling), self._limit + growth / self._limit)
