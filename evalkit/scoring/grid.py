@@ -82,10 +82,8 @@ def _judge(answer: Response, target: Any) -> Verdict:
     found = read_grid(final_text(answer))
     if found is None:
         return Verdict(values={"exact_match": 0.0}, parsed=False, note="no grid found")
-    shape, wanted = (len(found), len(found[0])), (len(target), len(target[0]))
-    note = (
-        "" if shape == wanted else f"{shape[0]}x{shape[1]} where {wanted[0]}x{wanted[1]} is right"
-    )
+    size, wanted = f"{len(found)}x{len(found[0])}", f"{len(target)}x{len(target[0])}"
+    note = "" if size == wanted else f"a grid of {size} where {wanted} is right"
     right = found == [list(row) for row in target]
     return Verdict(values={"exact_match": float(right)}, extracted=found, note=note)
 
