@@ -100,6 +100,7 @@ def load_rows(source: RowSource, options: DataOptions, base: Path) -> Rows:
 
     Raises:
         DataError: They cannot be had, or are not what their checksum says.
+        UnknownNameError: The mirror has no such raw set or file; offers the nearest.
     """
     if source.hub:
         return _hub_rows(source, options)
