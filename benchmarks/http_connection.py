@@ -66,6 +66,10 @@ class Connection(asyncio.Protocol):
             headers[name.lower()] = value.strip()
         if headers.get("expect") == "100-continue" and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if "transfer-encoding" in headers:
+            self.answer(411, b'{"error": {"message": "send a Content-Length"}}', {})
+            self.drop()
+            return None
         stop = end + 4 + int(headers.get("content-length", 0))
         if len(self._buffer) < stop:
             return None

@@ -29,6 +29,9 @@ ERROR_NAMES = {
 }
 
 
+_COUNTS = ("received", "answered", "other", "in_flight", "max_in_flight", "connections")
+
+
 @dataclass
 class Stats:
     """The counters. Requests to /v1/models, /tokenize and /_stats are counted apart (`other`)."""
@@ -48,7 +51,14 @@ class Stats:
         """The counters as plain JSON; bodies only by their hashes, and only if asked for."""
         counts = {
             name: getattr(self, name)
-            for name in ("received", "answered", "other", "in_flight", "max_in_flight", "connections")
+            for name in (
+                "received",
+                "answered",
+                "other",
+                "in_flight",
+                "max_in_flight",
+                "connections",
+            )
         }
         counts["faults"] = dict(self.faults)
         counts["unique_bodies"] = len(self.bodies)

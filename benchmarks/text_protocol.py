@@ -128,7 +128,7 @@ def legacy_logprobs(tokens: list[int], output: list[int], echo: bool, tokenizer:
     offset = 0
     for i in range(start, len(whole)):
         piece = tokenizer.decode([whole[i]])
-        guess = predict(whole[:i], whole[i])
+        guess = predict(whole[max(0, i - 2) : i], whole[i])
         top = {piece: guess.logprob} | ({} if guess.greedy else {"~": guess.best_logprob})
         lists["tokens"].append(piece)
         lists["token_logprobs"].append(guess.logprob if i else None)
@@ -142,7 +142,7 @@ def prompt_logprobs(tokens: list[int], tokenizer: Tokenizer) -> list[Json | None
     """vLLM's list over the prompt: a mapping from token id to its log-probability and rank."""
     entries: list[Json | None] = [None]
     for i in range(1, len(tokens)):
-        guess = predict(tokens[:i], tokens[i])
+        guess = predict(tokens[max(0, i - 2) : i], tokens[i])
         entry = {
             str(tokens[i]): _ranked(guess.logprob, 1 if guess.greedy else 2, tokenizer, tokens[i])
         }

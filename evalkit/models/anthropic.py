@@ -253,6 +253,7 @@ class AnthropicModel:
         import anthropic
 
         if isinstance(error, anthropic.APIStatusError):
+            self._remember(error.response.headers)
             return error_for(
                 _status(error),
                 error.response.headers,

@@ -196,16 +196,20 @@ class OpenAIModel:
             )
         except openai.APIError as error:
             raise self._model_error(error) from None
-        if limits := rate_headers(raw.headers):
-            self.rate_headers = limits
+        self._remember(raw.headers)
         content: bytes = raw.http_response.content
         return content
+
+    def _remember(self, headers: Any) -> None:
+        if limits := rate_headers(headers):
+            self.rate_headers = limits
 
     def _model_error(self, error: openai.APIError) -> ModelError:
         import openai
 
         if isinstance(error, openai.APIStatusError):
             answer = error.response
+            self._remember(answer.headers)
             return error_for(
                 answer.status_code,
                 answer.headers,

@@ -25,7 +25,12 @@ from evalkit.models.protocol import Capabilities
 from evalkit.models.server_client import ServerClient
 from evalkit.models.server_logprobs import Route
 from evalkit.models.server_scoring import PromptScorer, must_fit
-from evalkit.models.server_tokens import LocalTokens, ServerTokens, TokenSource
+from evalkit.models.server_tokens import (
+    LocalTokens,
+    ServerTokens,
+    TokenSource,
+    tokenize_question,
+)
 from evalkit.models.wire import chat_messages, chat_response, text_response, tool_definitions
 from evalkit.records import Message, Record, Request, Response
 
@@ -181,9 +186,11 @@ class ServerModel:
         asked = self._params.tokenizer == "server"
         if self._tokens is not None or not (asked or wanted):
             return
-        tokens = ServerTokens(self._client, self._origin, self._model, self._params.prefix_token_id)
-        if await tokens.works():
-            self._tokens = tokens
+        question = tokenize_question(self._model, "a", special=True)
+        url = f"{self._origin}/tokenize"
+        if await server_probe.ask_patiently(self._client, url, question) is not None:
+            prefix = self._params.prefix_token_id
+            self._tokens = ServerTokens(self._client, url, self._model, prefix)
         elif asked:
             raise InputError(
                 f"The server at {self._base_url} has no /tokenize; "
@@ -328,6 +335,11 @@ def _base_url(spec: ModelSpec, params: ServerParams) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise InputError(
             f"Model {spec.label!r}: base_url {url!r} must begin with http:// or https://"
+        )
+    if parts.username or parts.password:
+        raise InputError(
+            f"Model {spec.label!r}: base_url must hold no password; put the key into an "
+            "environment variable and name it with api_key_env"
         )
     return url.rstrip("/")
 

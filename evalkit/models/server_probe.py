@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -15,7 +16,6 @@ import msgspec
 from evalkit.errors import (
     AccessError,
     InputError,
-    ModelError,
     RequestError,
     TransientError,
     UnknownNameError,
@@ -25,8 +25,13 @@ from evalkit.models.http_errors import hide_secrets, read_error
 from evalkit.models.server_client import OPEN_TIMEOUT_S, ServerClient
 from evalkit.models.server_logprobs import Route, gives_prompt_logprobs, question
 
+Json = dict[str, Any]
+
 _ECHO = (Route(kind="echo", max_tokens=0), Route(kind="echo", max_tokens=1))
 _VLLM = Route(kind="prompt_logprobs", max_tokens=1)
+_PATIENCE = 5
+_PROBE_TIMEOUT_S = 60.0
+_LONGEST_WAIT_S = 10.0
 
 
 class CardDetails(msgspec.Struct):
@@ -156,25 +161,42 @@ async def find_route(client: ServerClient, base_url: str, card: ModelCard) -> Ro
     their ids, and two tokens that print alike stay apart.
 
     Raises:
+        UnreachableError: The server does not answer these questions.
         InputError: The server refuses access altogether.
     """
-    vllm_first = card.owned_by == "vllm"
-    routes = [_VLLM, *_ECHO] if vllm_first else [*_ECHO, _VLLM]
+    url = f"{base_url}/completions"
+    routes = [_VLLM, *_ECHO] if card.owned_by == "vllm" else [*_ECHO, _VLLM]
     for route in routes:
+        body = await ask_patiently(client, url, question(route, card.id, "1 2 3"))
+        if body is not None and gives_prompt_logprobs(body, route):
+            return route
+    return None
+
+
+async def ask_patiently(client: ServerClient, url: str, body: Json) -> bytes | None:
+    """The answer to a question about the server itself; None where it has no such ability.
+
+    A passing failure must not pass for a missing ability, so it is waited out a few times.
+
+    Raises:
+        UnreachableError: It does not answer, or not in time.
+        InputError: It refuses access.
+    """
+    for attempt in range(_PATIENCE):
         try:
-            body = await client.post(f"{base_url}/completions", question(route, card.id, "1 2 3"))
+            return await asyncio.wait_for(client.post(url, body), _PROBE_TIMEOUT_S)
         except AccessError as error:
             if error.status_code in (404, 405):
                 return None
             raise InputError(str(error)) from None
         except RequestError:
-            continue
+            return None
+        except asyncio.TimeoutError:
+            raise UnreachableError(f"{url} did not answer in {_PROBE_TIMEOUT_S:g} s") from None
         except TransientError as error:
-            if error.status_code is None:
-                raise UnreachableError(f"Probing for log-likelihoods failed: {error}") from None
-            continue
-        except ModelError:
-            continue
-        if gives_prompt_logprobs(body, route):
-            return route
-    return None
+            last = error
+        if attempt < _PATIENCE - 1:
+            await asyncio.sleep(min(last.retry_after_s or 0.1 * 2**attempt, _LONGEST_WAIT_S))
+    if last.status_code is None or last.rate_limited:
+        raise UnreachableError(f"{url} cannot be asked what it can do: {last}")
+    return None  # some servers answer what they cannot do with 500

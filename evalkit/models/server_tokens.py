@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from evalkit.errors import InputError, ModelError, RequestError
+from evalkit.errors import InputError, RequestError
 from evalkit.models.server_client import ServerClient
 from evalkit.models.tokens import Pair, TextTokenizer
 from evalkit.records import Message
@@ -121,17 +121,10 @@ class ServerTokens:
     """The server's own tokenizer: vLLM's and llama.cpp's `/tokenize`."""
 
     def __init__(
-        self, client: ServerClient, origin: str, model: str, prefix_token: int | None = None
+        self, client: ServerClient, url: str, model: str, prefix_token: int | None = None
     ) -> None:
-        self._client, self._url, self._model = client, f"{origin}/tokenize", model
+        self._client, self._url, self._model = client, url, model
         self._prefix = prefix_token
-
-    async def works(self) -> bool:
-        """Whether the server has this endpoint."""
-        try:
-            return bool(await self._encode("a", special=True))
-        except ModelError:
-            return False
 
     async def prompt(self, text: str) -> list[int]:
         """The tokens of a text that is to be continued, beginning of text included."""
@@ -166,19 +159,26 @@ class ServerTokens:
         return self._prefix
 
     async def _encode(self, text: str, *, special: bool) -> list[int]:
-        body = {
-            # vLLM reads model, prompt and add_special_tokens; llama.cpp content and add_special
-            "model": self._model,
-            "prompt": text,
-            "content": text,
-            "add_special_tokens": special,
-            "add_special": special,
-        }
-        answer = await self._client.post(self._url, body)
-        try:
-            return msgspec.json.decode(answer, type=_Tokens).tokens
-        except msgspec.DecodeError as error:
-            raise RequestError(f"/tokenize answered something else than tokens: {error}") from None
+        body = tokenize_question(self._model, text, special=special)
+        return read_tokens(await self._client.post(self._url, body))
+
+
+def tokenize_question(model: str, text: str, *, special: bool) -> dict[str, Any]:
+    """What `/tokenize` is asked, in vLLM's words and in llama.cpp's at once."""
+    in_vllm = {"model": model, "prompt": text, "add_special_tokens": special}
+    return in_vllm | {"content": text, "add_special": special}
+
+
+def read_tokens(answer: bytes) -> list[int]:
+    """The tokens that `/tokenize` answered.
+
+    Raises:
+        RequestError: It answered something else.
+    """
+    try:
+        return msgspec.json.decode(answer, type=_Tokens).tokens
+    except msgspec.DecodeError as error:
+        raise RequestError(f"/tokenize answered something else than tokens: {error}") from None
 
 
 def move_spaces(context: str, continuation: str) -> tuple[str, str]:

@@ -207,7 +207,7 @@ def chat_response(body: bytes, *, stops: Sequence[str] = (), latency_s: float = 
         raise TransientError("The answer holds no choices")
     choice = completion.choices[0]
     text, was_cut = cut_at(_text(choice.message), stops)
-    reason = choice.finish_reason or ""
+    reason = _reason(choice)
     return Response(
         status="ok" if was_cut else status_of(reason, choice.message.refusal),
         text=text,
@@ -220,6 +220,15 @@ def chat_response(body: bytes, *, stops: Sequence[str] = (), latency_s: float = 
         latency_s=latency_s,
     )
 
+
+def _reason(choice: ChatChoice | TextChoice) -> str:
+    if choice.finish_reason in _BROKEN_OFF:
+        raise TransientError(f"The answer broke off: finish_reason {choice.finish_reason!r}")
+    return choice.finish_reason or ""
+
+
+#: Finish reasons of servers that gave up midway (vLLM, routers in front of it).
+_BROKEN_OFF = ("abort", "error")
 
 #: The finish reason of an answer that was cut at a stop sequence after it arrived.
 CUT_HERE = "stop (cut by evalkit)"
@@ -285,7 +294,7 @@ def text_response(body: bytes, *, stops: Sequence[str] = (), latency_s: float = 
         raise TransientError("The answer holds no choices")
     choice = completion.choices[0]
     text, was_cut = cut_at(choice.text, stops)
-    reason = choice.finish_reason or ""
+    reason = _reason(choice)
     return Response(
         status="ok" if was_cut else status_of(reason),
         text=text,

@@ -272,6 +272,22 @@ class TestOpening:
             with pytest.raises(RequestError):
                 await ask(model, pair("a", "b"))
 
+    @pytest.mark.parametrize("fault", ["rate_limited", "server_error", "dropped"])
+    async def test_a_passing_failure_does_not_pass_for_a_missing_ability(self, serve, fault):
+        async with opened(spec(serve(faults=Faults(**{fault: 1.0})))) as model:
+            assert model.capabilities.loglikelihood
+
+    async def test_a_server_that_never_lets_itself_be_asked_is_not_believed(self, serve):
+        never = Faults(rate_limited=1.0, max_per_body=99, retry_after_s=0.001)
+        with pytest.raises(UnreachableError, match="cannot be asked what it can do"):
+            async with opened(spec(serve(faults=never))):
+                pass
+
+    async def test_a_password_in_base_url_is_refused_and_not_shown(self):
+        with pytest.raises(InputError, match="no password") as caught:
+            create_model(parse_model_spec("server/x?base_url=http://me:secret@host/v1"))
+        assert "secret" not in str(caught.value)
+
     async def test_insisting_on_loglikelihoods_is_refused_where_there_are_none(self, serve):
         plain = TextAbilities(echo=False, prompt_logprobs=False)
         with pytest.raises(UnsupportedError, match="prompt_logprobs"):

@@ -132,6 +132,12 @@ def test_messages_keep_their_roles_and_calls():
     assert wire[1]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
 
 
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_an_answer_that_broke_off_is_transient(reason):
+    with pytest.raises(TransientError, match="broke off"):
+        chat_response(body({"content": "half"}, finish_reason=reason))
+
+
 def test_text_completions_are_read():
     wire = b'{"model": "m", "choices": [{"text": "a b", "finish_reason": "length"}]}'
     response = text_response(wire)
