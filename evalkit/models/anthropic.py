@@ -68,7 +68,7 @@ class AnthropicParams(Record, frozen=True, kw_only=True):
         timeout_s: How long one answer may take.
         max_tokens: Overrides a task's.
         temperature: Overrides a task's.
-        top_p: Overrides a task's.
+        top_p: Overrides a task's, and its temperature with it: newer models refuse both at once.
         top_k: Overrides a task's.
         thinking: `adaptive`, `off`, or a number of tokens, which `max_tokens` is raised by.
         effort: How much effort the model puts in, where it knows that.
@@ -302,12 +302,18 @@ class AnthropicModel:
         if params.effort:
             body["output_config"] = {"effort": params.effort}
         if self._samples:
-            for name in _SAMPLING_NAMES:
-                fixed = getattr(params, name)
-                value = getattr(sampling, name) if fixed is None else fixed
-                if value is not None:
-                    body[name] = value
+            body |= self._drawing(request)
         return body
+
+    def _drawing(self, request: Request) -> Json:
+        params = self._params
+        values: Json = {}
+        for name in _SAMPLING_NAMES:
+            fixed = getattr(params, name)
+            values[name] = getattr(request.sampling, name) if fixed is None else fixed
+        if params.top_p is not None and params.temperature is None:
+            values["temperature"] = None
+        return {name: value for name, value in values.items() if value is not None}
 
     def _max_tokens(self, request: Request) -> int:
         fixed = self._params.max_tokens

@@ -171,6 +171,11 @@ class TestSampling:
     async def test_others_are_sent_it(self, serve):
         assert (await sent_for(serve, chat(("user", "x"))))["temperature"] == 0
 
+    async def test_a_fixed_top_p_takes_the_place_of_temperature(self, serve):
+        sent = await sent_for(serve, chat(("user", "x")), top_p=0.9)
+        assert sent["top_p"] == 0.9
+        assert "temperature" not in sent
+
     async def test_thinking_raises_the_limit_and_drops_temperature(self, serve):
         request = chat(("user", "x"), max_tokens=100)
         sent = await sent_for(serve, request, thinking="2048", effort="low")
