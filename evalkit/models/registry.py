@@ -35,6 +35,8 @@ def create_model(spec: ModelSpec) -> Model:
     try:
         model: Model = known[spec.provider].load()(spec)
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("evalkit"):
+            raise
         raise _not_installed(spec, error) from error
     return model
 
