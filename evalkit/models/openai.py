@@ -135,8 +135,13 @@ class OpenAIModel:
         """
         self._key = read_key(self._params.api_key_env, self.name)
         self._client = _client(self._params, self._key)
-        if self._params.base_url:
+        if not self._params.base_url:
+            return
+        try:
             await self._reach(self._client)
+        except BaseException:  # whoever cannot open a model will not close it either
+            await self.close()
+            raise
 
     async def _reach(self, client: openai.AsyncOpenAI) -> None:
         import openai

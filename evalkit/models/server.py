@@ -144,11 +144,18 @@ class ServerModel:
             UnsupportedError: `loglikelihood=on`, and the server has no way to give them.
             InputError: The key or the tokenizer is wrong.
         """
+        await self._client.open()
+        try:
+            await self._learn()
+        except BaseException:  # whoever cannot open a model will not close it either
+            await self.close()
+            raise
+
+    async def _learn(self) -> None:
         params = self._params
         if params.tokenizer not in ("", "server"):
             place, prefix = params.tokenizer, params.prefix_token_id
             self._tokens = await asyncio.to_thread(LocalTokens, place, prefix)
-        await self._client.open()
         cards = await server_probe.read_models(self._client, self._base_url, [self._secrets])
         card = server_probe.choose_model(self._model, cards, self._base_url)
         self._model = card.id

@@ -47,10 +47,10 @@ def keys(monkeypatch) -> str:
 
 @asynccontextmanager
 async def opened(spec: str) -> AsyncIterator:
-    """The opened model of a spec; closed at the end, also where opening fails."""
+    """The opened model of a spec; closed at the end."""
     model = create_model(parse_model_spec(spec))
+    await model.open()
     try:
-        await model.open()
         yield model
     finally:
         await model.close()
