@@ -128,7 +128,7 @@ class ServerModel:
         chat = self._params.api != "completions"
         return Capabilities(
             chat=chat or renders,
-            text=True,
+            text=self._params.api != "chat",
             loglikelihood=self._scorer is not None,
             tools=chat,
             system=True,

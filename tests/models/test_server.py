@@ -419,6 +419,43 @@ class TestRolling:
                 await ask(model, Request(kind="rolling", prompt="x"))
 
 
+@pytest.mark.slow
+async def test_it_agrees_with_lm_evals_own_client(serve, tokenizer_folder, tmp_path):
+    import tokenizers
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    # lm-eval's client adds no special tokens, so neither may the tokenizer
+    tokenizer.backend_tokenizer.post_processor = tokenizers.processors.ByteLevel()
+    tokenizer.save_pretrained(tmp_path)
+    server = serve(
+        tokenizer=HuggingFaceTokens(tokenizer), abilities=TextAbilities(max_model_len=64)
+    )
+    pairs = [("the sky is", " blue"), ("the grass is ", "green"), ("", "the sky")]
+    passage = "the sky is blue and the grass is green, they say. " * 4
+
+    def theirs() -> list:
+        peer = LocalCompletionsAPI(
+            model="local-model",
+            base_url=f"{server.base_url}/completions",
+            tokenizer=str(tmp_path),
+            max_length=64,
+        )
+        asked = [Instance("loglikelihood", {}, p, i) for i, p in enumerate(pairs)]
+        rolling = Instance("loglikelihood_rolling", {}, (passage,), 0)
+        [whole] = peer.loglikelihood_rolling([rolling], disable_tqdm=True)
+        return [*peer.loglikelihood(asked, disable_tqdm=True), whole]
+
+    *told, told_whole = await asyncio.to_thread(theirs)
+    async with opened(spec(server, tokenizer=str(tmp_path))) as model:
+        ours = await model.ask([pair(*p) for p in pairs])
+        whole = await ask(model, Request(kind="rolling", prompt=passage))
+    assert [(pytest.approx(r.logprob), r.greedy) for r in ours] == told
+    assert whole.logprob == pytest.approx(told_whole)
+
+
 async def test_connections_are_kept_alive_and_bounded_by_concurrency(serve):
     server = serve(latency_s=0.005)
     async with opened(spec(server, concurrency=4, loglikelihood="off")) as model:
