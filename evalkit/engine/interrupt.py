@@ -30,4 +30,5 @@ def interruptible(first: Callable[[], None], second: Callable[[], None]) -> Iter
     finally:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+            # None: a handler that was not set from Python, and that cannot be set back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -56,6 +56,12 @@ class WriterLock:
                 f"The journal {journal} is being written by another process: wait for that "
                 "run to end, or choose another output folder"
             ) from None
+        except OSError as error:
+            os.close(handle)
+            raise InputError(
+                f"The journal {journal} cannot be locked ({error.strerror}): choose an output "
+                "folder on a local disk"
+            ) from None
         if self._is_current(handle):
             return handle
         os.close(handle)  # its last holder removed the file meanwhile: take the new one
@@ -105,6 +111,9 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
             read_epoch(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        # keys are hashes, so the index is written all over: gather more before each sync
+        connection.execute("PRAGMA wal_autocheckpoint = 8000")
+        connection.execute("PRAGMA cache_size = -32000")
         connection.executescript(_SCHEMA % SCHEMA_VERSION)
     except sqlite3.OperationalError as error:
         raise InputError(f"The journal {path} cannot be written: {error}") from None

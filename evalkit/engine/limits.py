@@ -22,6 +22,8 @@ BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 60.0
 #: The longest pause taken from a header alone; a refusal with Retry-After may ask for more.
 HEADER_PAUSE_CAP_S = 60.0
+#: Refusals in a row for which a Retry-After alone says how long to wait.
+TRUSTED_REFUSALS = 5
 #: Refusals this close together are one event: limits are counted in seconds or minutes.
 EPISODE_S = 1.0
 
@@ -119,13 +121,16 @@ class ProviderLimit:
 
     def refused(self, sent_at: float, retry_after_s: float | None) -> None:
         """Take in that a request sent at `sent_at` was refused for asking too fast."""
-        now = self._clock()
         if retry_after_s is not None:
             self.pause(retry_after_s)
-        elif sent_at >= self._last_refusal:  # others refused with it belong to the same event
-            self._streak += 1
-            self._last_refusal = now
-            self.pause(backoff_s(self._streak, self._rng))
+        if sent_at < self._last_refusal:
+            return  # refused together with others: one event
+        self._streak += 1
+        self._last_refusal = self._clock()
+        # a provider that says "at once" and refuses again and again is not believed for ever
+        grounds = self._streak if retry_after_s is None else self._streak - TRUSTED_REFUSALS
+        if grounds > 0:
+            self.pause(backoff_s(grounds, self._rng))
 
     def answered(self, headers: Mapping[str, str] | None) -> None:
         """Take in an answer and the rate-limit headers that came with it."""
@@ -133,15 +138,15 @@ class ProviderLimit:
         if not headers:
             return
         for window in read_rate_headers(headers, time.time):
-            self._learn(window.unit, window.limit)
+            self._learn(window.unit, window.per_minute)
             if window.remaining is not None and window.remaining <= 0 and window.reset_s:
                 self.pause(min(window.reset_s, HEADER_PAUSE_CAP_S))
 
     def _learn(self, unit: str, limit: float | None) -> None:
         known = self._buckets.get(unit)
-        if limit is None or self._fixed[unit] is not None or limit <= 0:
+        if limit is None or self._fixed[unit] is not None:
             return
-        if known is None or known.per_minute != limit:
+        if known is None or known.per_minute < limit:
             self._buckets[unit] = Bucket(limit, self._clock())
 
 

@@ -22,12 +22,26 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class RateWindow(Record, frozen=True, kw_only=True):
-    """What one set of headers says: the limit a minute, what is left, seconds until it is full."""
+    """What one set of headers says: the limit, what is left of it, seconds until it is full."""
 
     unit: Unit
     limit: float | None = None
     remaining: float | None = None
     reset_s: float | None = None
+
+    @property
+    def per_minute(self) -> float | None:
+        """Units that flow in a minute; None where the headers do not say.
+
+        Most limits are a minute's. Where enough of one is used to tell, the time until it is
+        full shows those of a second: taken for a minute's, they would slow a run by sixty.
+        """
+        if not self.limit or self.reset_s is None:
+            return None
+        used = self.limit - (self.limit if self.remaining is None else self.remaining)
+        if self.reset_s > 0 and used > 0.05 * self.limit:
+            return max(self.limit, 60 * used / self.reset_s)
+        return self.limit
 
 
 def read_rate_headers(headers: Mapping[str, str], now: Callable[[], float]) -> Iterator[RateWindow]:

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
@@ -62,9 +63,10 @@ class Workers:
 
     def _wake(self) -> None:
         with self._waking:
-            if self._awake or self._loop.is_closed():
+            if self._awake:
                 return
             self._awake = True
+        with suppress(RuntimeError):  # the loop was closed: nobody waits for the result
             self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:

@@ -356,7 +356,7 @@ async def test_patience_ends_where_the_model_answers_nobody(journal, time):
     model = SmallModel(Failing(*[too_fast(1.0)] * 999))
     with pytest.raises(StoppedError, match="refused for more than 30 s"):
         await asker_with(journal, time, patience_s=30).ask(model, question("hi"))
-    assert 30 <= time.now < 40
+    assert 30 <= time.now <= 90  # the last pause may outlast it
 
 
 async def test_a_wait_longer_than_patience_stops_the_model_at_once(journal, time):

@@ -13,7 +13,7 @@ from evalkit.engine.limits import (
     ProviderLimit,
     backoff_s,
 )
-from evalkit.engine.rate_headers import read_rate_headers, reset_seconds
+from evalkit.engine.rate_headers import RateWindow, read_rate_headers, reset_seconds
 from evalkit.engine.settings import EngineSettings
 from evalkit.errors import InputError
 
@@ -127,7 +127,13 @@ def test_refusals_of_one_moment_count_once(time):
 
 async def test_a_limit_is_learned_from_openai_headers(time):
     limit = limit_with(time)
-    limit.answered({"X-RateLimit-Limit-Requests": "60", "x-ratelimit-remaining-requests": "59"})
+    limit.answered(
+        {
+            "X-RateLimit-Limit-Requests": "60",
+            "x-ratelimit-remaining-requests": "59",
+            "x-ratelimit-reset-requests": "1s",
+        }
+    )
     for _ in range(11):
         await limit.admit(1, 0)
     assert time.now == pytest.approx(10)
@@ -135,7 +141,7 @@ async def test_a_limit_is_learned_from_openai_headers(time):
 
 async def test_a_limit_of_the_user_goes_before_headers(time):
     limit = limit_with(time, requests_per_minute=6000)
-    limit.answered({"x-ratelimit-limit-requests": "1"})
+    limit.answered({"x-ratelimit-limit-requests": "1", "x-ratelimit-reset-requests": "1s"})
     for _ in range(100):
         await limit.admit(1, 0)
     assert time.now < 2
@@ -158,6 +164,30 @@ def test_a_reset_of_a_day_is_not_waited_for_blindly(time):
     limit = limit_with(time)
     limit.answered({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "24h"})
     assert limit.paused_until <= 60
+
+
+@pytest.mark.parametrize(
+    ("remaining", "reset_s", "per_minute"),
+    [
+        (9.0, 6.0, 10.0),  # a tenth used, full in 6 s: a minute's limit
+        (4.0, 0.6, 600.0),  # full in 0.6 s: a second's limit
+        (10.0, 0.0, 10.0),
+        (None, 1.0, 10.0),
+        (5.0, None, None),  # no window is told: nothing is learned
+    ],
+)
+def test_a_limit_of_a_second_is_not_taken_for_a_minutes(remaining, reset_s, per_minute):
+    window = RateWindow(unit="requests", limit=10.0, remaining=remaining, reset_s=reset_s)
+    assert window.per_minute == pytest.approx(per_minute)
+
+
+def test_a_provider_that_says_at_once_is_not_believed_for_ever(time):
+    limit, waits = limit_with(time), []
+    for _ in range(20):
+        limit.refused(time.now, 0.0)
+        waits.append(max(0.0, limit.paused_until - time.now))
+        time.now = max(time.now, limit.paused_until) + 0.001
+    assert (waits[:5], max(waits) > 5) == ([0.0] * 5, True)
 
 
 @pytest.mark.parametrize(
