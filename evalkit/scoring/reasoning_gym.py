@@ -29,7 +29,7 @@ from evalkit.resources import cache_dir
 from evalkit.scoring.scorer import Scorer, Verdict, final_text, mean_score, named
 
 _PACKAGE = "reasoning_gym"
-_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
 _LABELLED = re.compile(r"^.*?\banswer\s*(?:is)?\s*[:=]\s*(.+)$", re.IGNORECASE | re.MULTILINE)
 _importing = threading.Lock()
 _imported: dict[tuple[str, str, str], tuple[Any, Any]] = {}
