@@ -86,7 +86,7 @@ def _patterns(letters: tuple[str, ...]) -> dict[str, re.Pattern[str]]:
             rf"(?i:\b{_CUE}|{_CUE}){_LINK}\s*[::=]?{_FILLER}\s*[::]?\s*{_OPEN}{one}{_CLOSE}{end}"
         ),
         "line": re.compile(rf"{_OPEN}{one}\s*(?:[)\]}}.:、]|$)(?!\w)"),
-        "single": re.compile(rf"(?<![{word}]){one}{end}{article}"),
+        "single": re.compile(rf"(?<![{word}])(?<!\d[.,]){one}{end}(?![.,]\d){article}"),
     }
 
 

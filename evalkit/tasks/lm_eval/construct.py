@@ -103,7 +103,7 @@ def _refuse(name: str, definition: dict[str, Any]) -> None:
     if definition.get("unsafe_code"):
         raise UnsupportedError(
             f"Task {name!r} runs the model's code inside this process, without a sandbox; "
-            "use the sandboxed task of the same benchmark (evalkit tasks list --tag code)"
+            "evalkit's own tasks in the category code run it in one (evalkit tasks list)"
         )
 
 

@@ -14,8 +14,7 @@ from evalkit.records import Message, Response
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what others' packages say on import is not ours to fix
-    lm_eval = pytest.importorskip("lm_eval")
-    import lm_eval.tasks
+    pytest.importorskip("lm_eval.tasks")
     from lm_eval.api.model import LM
 
 ROWS = Path(__file__).parents[2] / "data" / "lm_eval"

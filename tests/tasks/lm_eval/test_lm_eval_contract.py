@@ -110,9 +110,12 @@ def check_values(theirs, ours):
 
 
 def flat(value):
-    return np.hstack([np.ravel(np.asarray(part, dtype=float)) for part in np.atleast_1d(
-        np.asarray(value, dtype=object)
-    )])
+    return np.hstack(
+        [
+            np.ravel(np.asarray(part, dtype=float))
+            for part in np.atleast_1d(np.asarray(value, dtype=object))
+        ]
+    )
 
 
 def check_aggregates(theirs, aggregates):
@@ -146,9 +149,7 @@ def check_aggregates(theirs, aggregates):
     ],
 )
 def test_a_task_is_asked_and_scored_as_by_lm_eval(definitions, data, name, shots, prompting):
-    setting = Prompting(
-        style=prompting.style, multiturn=prompting.multiturn, num_fewshot=shots
-    )
+    setting = Prompting(style=prompting.style, multiturn=prompting.multiturn, num_fewshot=shots)
     check(definitions, data, name, setting)
 
 
