@@ -47,6 +47,8 @@ class Asker:
         self.journal, self.settings = journal, settings
         self.spending = Spending(price, settings.max_cost)
         self.stopped = ""
+        #: What earlier processes paid for, by model.
+        self._paid = journal.usage()
         #: What went wrong in the engine itself; a run raises it.
         self.crash: BaseException | None = None
         self.model_failures: dict[str, str] = {}
@@ -95,7 +97,6 @@ class Asker:
             return pending
         if (held := self.journal.get(key)) is not None:
             lane.tally.from_journal += 1
-            self.spending.add_journaled(lane.model, lane.tally, held.usage)
             return held
         return self._send(lane, key, request)
 
@@ -154,6 +155,8 @@ class Asker:
             crashed=self._crashed,
         )
         lane = self._lanes[id(model)] = Lane(model, self.tally(model), parts)
+        if (paid := self._paid.pop(model.name, None)) is not None:
+            self.spending.add_journaled(model, lane.tally, paid)
         return lane
 
     def _limit(self, provider: str) -> ProviderLimit:

@@ -26,7 +26,7 @@ import msgspec
 from evalkit.engine.failures import MESSAGE_LIMIT, FailureKind
 from evalkit.engine.journal_file import WriterLock, connect, prepare, read_epoch
 from evalkit.errors import StoppedError
-from evalkit.records import Record, Request, Response, content_hash
+from evalkit.records import Record, Request, Response, Usage, content_hash
 
 #: The most rows that wait for a commit, those being committed included.
 BATCH = 256
@@ -41,6 +41,16 @@ _INSERT_RESPONSE = "INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?)"
 _INSERT_FAILURE = "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SELECT = "SELECT payload FROM responses WHERE key = ? AND epoch = ?"
 
+_NO_USAGE = Usage()
+
+
+class _Paid(msgspec.Struct):
+    """The part of an answer that says what it took."""
+
+    usage: Usage = _NO_USAGE
+
+
+_decode_usage = msgspec.json.Decoder(_Paid).decode
 _decode = msgspec.json.Decoder(Response).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -102,6 +112,14 @@ class JournalReader:
         responses = one("SELECT count(*) FROM responses WHERE epoch = ?", (self.epoch,)).fetchone()
         failures = one("SELECT count(*) FROM failures").fetchone()
         return JournalCounts(epoch=self.epoch, responses=responses[0], failures=failures[0])
+
+    def usage(self) -> dict[str, Usage]:
+        """The tokens that the answers of the current epoch took, by model."""
+        found: dict[str, Usage] = {}
+        query = "SELECT model, payload FROM responses WHERE epoch = ?"
+        for model, payload in self._reading.execute(query, (self.epoch,)):
+            found[model] = found.get(model, _NO_USAGE) + _decode_usage(payload).usage
+        return found
 
     def failure_counts(self) -> dict[str, dict[str, int]]:
         """Failed attempts by model and kind, over every process that wrote here."""

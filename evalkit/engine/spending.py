@@ -17,8 +17,8 @@ Price = Callable[[Model, Usage], float | None]
 class Spending:
     """Adds up the cost of answers, and sets money aside for requests in flight.
 
-    The limit covers the whole run folder: answers that the journal serves were paid for
-    by an earlier process of the same run, so they count as well.
+    The limit covers the whole run folder: what the journal holds was paid for by earlier
+    processes of the same run, so it counts as well.
     """
 
     def __init__(self, price: Price | None, max_cost: float | None) -> None:
@@ -35,7 +35,7 @@ class Spending:
             self.total += cost
 
     def add_journaled(self, model: Model, tally: Tally, usage: Usage) -> None:
-        """Count an answer that an earlier process paid for."""
+        """Count what earlier processes of the same run paid for."""
         tally.journal_usage += usage
         cost = self._cost(model, usage)
         if cost is not None:

@@ -66,15 +66,16 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
             those that were lost or never sent.
         sent: Requests that left, every attempt counted.
         answered: Requests answered by the model in this run.
-        from_journal: Requests answered by the journal.
+        from_journal: Requests answered by the journal: by earlier processes, or earlier in
+            this one.
         deduplicated: Requests that shared the answer to an identical one in flight.
         recovered: Requests that were answered after at least one failed attempt.
         failures: Failed attempts by kind.
         lost: Requests that ended as errors, by the kind of their last failure.
         usage: Tokens of the answers of this run.
-        journal_usage: Tokens of the answers from the journal.
+        journal_usage: Tokens of the answers that the journal held at the start.
         cost: US dollars of this run; None where no price is known.
-        journal_cost: US dollars that the answers from the journal had cost.
+        journal_cost: US dollars that those had cost.
         seconds: From the model's first request to its last answer.
     """
 

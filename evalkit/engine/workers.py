@@ -25,7 +25,7 @@ class Workers:
     def __init__(self, threads: int, name: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._done: deque[tuple[asyncio.Future[Any], Any, Exception | None]] = deque()
         self._waking = threading.Lock()
         self._awake = False
         self._threads = threads
@@ -55,10 +55,8 @@ class Workers:
                 continue
             try:
                 self._done.append((future, function(*args, **kwargs), None))
-            except StopIteration as error:  # no future can carry it
-                self._done.append((future, None, RuntimeError(f"StopIteration: {error}")))
             except BaseException as error:
-                self._done.append((future, None, error))
+                self._done.append((future, None, _portable(error)))
             self._wake()
 
     def _wake(self) -> None:
@@ -80,3 +78,12 @@ class Workers:
                 future.set_result(result)
             else:
                 future.set_exception(error)
+
+
+def _portable(error: BaseException) -> Exception:
+    """`error`, or one that says the same where no future can carry it, or it would end the loop."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    portable = RuntimeError(f"{type(error).__name__}: {error}")
+    portable.__cause__ = error
+    return portable

@@ -455,6 +455,17 @@ async def test_the_cost_limit_counts_what_an_earlier_process_paid(tmp_path, time
     assert len(model.asked) == 2
 
 
+async def test_one_answer_given_to_many_is_paid_once(tmp_path, time):
+    for _ in range(2):
+        with Journal(tmp_path / "j") as journal:
+            asker = asker_with(journal, time, price=cent)
+            for number in range(5):
+                await asker.ask(SmallModel(), question("hi", repeat=number))
+    tally = asker.tallies["small"]
+    assert (tally.cost, tally.journal_cost) == (None, pytest.approx(0.01))
+    assert asker.spending.total == pytest.approx(0.01)
+
+
 async def test_a_price_that_fails_is_not_hidden(journal, time):
     def broken(model: SmallModel, usage: Usage) -> float:
         raise ZeroDivisionError("no price")

@@ -116,6 +116,13 @@ def test_counts_tell_answers_and_failures(journal):
     assert (counts.responses, counts.failures) == (1, 1)
 
 
+def test_tokens_are_added_up_by_model(journal):
+    for number in range(3):
+        journal.put(str(number), Response(usage=Usage(input_tokens=2)), model=f"m{number % 2}")
+    journal.flush()
+    assert journal.usage() == {"m0": Usage(input_tokens=4), "m1": Usage(input_tokens=2)}
+
+
 def test_failures_are_counted_by_model_and_kind_after_a_restart(tmp_path):
     with Journal(tmp_path / "j") as journal:
         for attempt in (1, 2):

@@ -1,4 +1,5 @@
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -25,6 +26,11 @@ async def test_an_exception_comes_back(workers):
 async def test_the_end_of_an_iterator_is_told_as_an_error(workers):
     with pytest.raises(RuntimeError, match="StopIteration"):
         await workers.run(next, iter(()))
+
+
+async def test_what_would_exit_is_told_as_an_error(workers):
+    with pytest.raises(RuntimeError, match="SystemExit: 3"):
+        await workers.run(sys.exit, 3)
 
 
 async def test_one_thread_works_in_order(workers):
