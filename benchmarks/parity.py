@@ -21,7 +21,7 @@ import msgspec
 
 from benchmarks.parity_cases import CASES, Case
 from benchmarks.parity_compare import Asked, Outcome, compare_group, compare_task, logprob
-from benchmarks.parity_reference import CONTEXT, DEFINITIONS, ROOT, Reference, Row, run_lm_eval
+from benchmarks.parity_reference import CONTEXT, DEFINITIONS, ROOT, LmEval, Reference, Row
 from benchmarks.parity_report import write_report
 from evalkit.config.model_spec import parse_model_spec
 from evalkit.data.options import DataOptions
@@ -113,9 +113,14 @@ async def main() -> int:
     model = create(parse_model_spec(spec))
     await model.open()
     data = DataOptions(mirror=options.mirror, offline=True)
+    theirs = LmEval(cases, folder, Path(options.mirror), cache / "lm_eval")
     for case in cases:
         started = time.monotonic()
-        reference = run_lm_eval(case, folder, Path(options.mirror), cache / "lm_eval")
+        try:
+            reference = await theirs.results(case)
+        except RuntimeError as error:
+            print(error, flush=True)
+            continue
         between = time.monotonic()
         answers = Answers(model, cache / "answers")
         outcomes = await compare_case(case, reference, answers, data, options.replay)
@@ -123,8 +128,9 @@ async def main() -> int:
         written = cache / f"{case.label}{suffix}.json"
         written.write_bytes(msgspec.json.encode(outcomes))
         state = "same" if all(outcome.same for outcome in outcomes) else "DIFFERS"
-        seconds = f"{between - started:.0f} s, {time.monotonic() - between:.0f} s"
-        print(f"{case.label}: {state} (lm-eval, evalkit: {seconds})", flush=True)
+        seconds = f"waited {between - started:.0f} s, ran {time.monotonic() - between:.0f} s"
+        print(f"{case.label}: {state} ({seconds})", flush=True)
+    theirs.stop()
     await model.close()
     return report(cache, "-replay" if options.replay else "")
 

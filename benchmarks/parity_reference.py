@@ -1,13 +1,16 @@
 """Runs lm-eval's command line on a case, and reads what it wrote."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.parity_cases import Case
+from benchmarks.parity_lm_eval import DONE, FAILED
 from evalkit.records import Record, content_hash
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,25 +32,58 @@ class Reference(Record, frozen=True, kw_only=True):
     rows: dict[str, dict[int, Row]]
 
 
-def run_lm_eval(case: Case, model: Path, mirror: Path, cache: Path) -> Reference:
-    """lm-eval's results of a case; run once, then read from `cache`."""
-    folder = cache / f"{case.label}-{content_hash(case, str(model))[:8]}"
-    if not list(folder.glob("*/results_*.json")):
-        _run(case, model, mirror, folder)
-    return _read(folder)
+class LmEval:
+    """lm-eval's command line at work in another process, case after case.
 
+    Args:
+        cases: What is to be run; what `cache` holds already is not run again.
+        model: The model's folder.
+        mirror: Where rows come from.
+        cache: Where results are kept.
+    """
 
-def _run(case: Case, model: Path, mirror: Path, folder: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.parity_lm_eval", str(mirror), "--model", "hf"]
-    command += ["--model_args", f"pretrained={model},dtype=float32,max_length={CONTEXT}"]
-    command += ["--device", "cpu", "--batch_size", "1", "--include_path", str(DEFINITIONS)]
-    command += ["--log_samples", "--output_path", str(folder), *case.flags]
-    environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"lm-eval failed on {case.label}:\n{done.stderr[-4000:]}")
+    def __init__(self, cases: Sequence[Case], model: Path, mirror: Path, cache: Path) -> None:
+        self._model, self._cache = model, cache
+        plan = [
+            [str(self._folder(case)), [*self._common(), *case.flags]]
+            for case in cases
+            if not self._done(case)
+        ]
+        cache.mkdir(parents=True, exist_ok=True)
+        file, self._log = cache / "plan.json", cache / "lm_eval.log"
+        file.write_text(json.dumps(plan), encoding="utf-8")
+        command = [sys.executable, "-m", "benchmarks.parity_lm_eval", str(mirror), str(file)]
+        environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+
+    async def results(self, case: Case) -> Reference:
+        """What it wrote for a case, as soon as it has."""
+        failed = self._folder(case) / FAILED
+        while not self._done(case):
+            if failed.exists():
+                raise RuntimeError(f"lm-eval failed on {case.label}:\n{failed.read_text()}")
+            if self._process.poll() is not None and not self._done(case):
+                raise RuntimeError(f"lm-eval ended before {case.label}: see {self._log}")
+            await asyncio.sleep(1)
+        return _read(self._folder(case))
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+    def _folder(self, case: Case) -> Path:
+        return self._cache / f"{case.label}-{content_hash(case, str(self._model))[:8]}"
+
+    def _done(self, case: Case) -> bool:
+        return (self._folder(case) / DONE).exists()
+
+    def _common(self) -> list[str]:
+        arguments = f"pretrained={self._model},dtype=float32,max_length={CONTEXT}"
+        flags = ["--model", "hf", "--model_args", arguments, "--device", "cpu"]
+        flags += ["--batch_size", "1", "--include_path", str(DEFINITIONS), "--log_samples"]
+        return flags
 
 
 #: The context length that both are given, so that the rolling task needs several windows.
