@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 __all__ = ["Run", "__version__", "evaluate", "evaluate_async", "load_run"]
 
 _HOMES = {
@@ -27,9 +25,15 @@ if TYPE_CHECKING:
     from evalkit.api import evaluate, evaluate_async
     from evalkit.runs import Run, load_run
 
+    __version__: str
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name from where it lives."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("evalkit")
     if name not in _HOMES:
         raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
     import importlib

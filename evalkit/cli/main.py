@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version as installed_version
 
 import typer
 
-from evalkit import __version__
 from evalkit.cli import data, doctor, models, run, suites, tasks
 from evalkit.cli.output import print_error
 from evalkit.errors import EvalkitError, InputError, StoppedError
@@ -34,7 +34,7 @@ def _version(
     version: bool = typer.Option(False, "--version", help="Print the version and leave."),
 ) -> None:
     if version:
-        typer.echo(__version__)
+        typer.echo(installed_version("evalkit"))
         raise typer.Exit
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from evalkit import __version__
 from evalkit.config.run_config import RunConfig, identity
 from evalkit.errors import InputError
 from evalkit.evaluation.plan import Plan
@@ -72,7 +71,7 @@ def _short(value: Any) -> str:
 def new_manifest(plan: Plan, command: Sequence[str], now: datetime) -> dict[str, Any]:
     """The manifest of a run that starts."""
     return {
-        "evalkit": __version__,
+        "evalkit": version("evalkit"),
         "state": "running",
         "started": now.isoformat(timespec="seconds"),
         "command": list(command),
