@@ -1,4 +1,4 @@
-"""A name for the contents of a local model folder, found without reading all of it."""
+"""Names for the contents of local model folders and files, found without reading all of them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ def folder_fingerprint(folder: Path) -> str:
         digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()[:32]
+
+
+def file_fingerprint(file: Path) -> str:
+    """A hash over the size of a weight file and a sample of its contents."""
+    size = str(file.stat().st_size).encode()
+    return hashlib.sha256(size + _sampled(file)).hexdigest()[:32]
 
 
 def _sampled(file: Path) -> bytes:

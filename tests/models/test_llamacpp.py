@@ -1,0 +1,215 @@
+"""The embedded model under llama.cpp, and what is checked before it is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import subprocess
+import sys
+
+import pytest
+import pytest_asyncio
+
+from evalkit.config.model_spec import parse_model_spec
+from evalkit.errors import DataError, InputError, RequestError, UnknownNameError
+from evalkit.models.llamacpp import create
+from evalkit.models.llamacpp_gguf import context_length
+from evalkit.records import Message, Request, Sampling
+
+pytest.importorskip("xllamacpp")
+
+loaded_once = pytest.mark.asyncio(loop_scope="module")
+
+NAME = "llamacpp/smollm2-135m-instruct"
+SHORT = Sampling(max_tokens=8)
+SPIDER = (Message(role="user", content="How many legs has a spider?"),)
+
+
+def gguf(*entries, magic=b"GGUF"):
+    """The header of a GGUF file with string, number and array entries."""
+
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    def value(item):
+        if isinstance(item, str):
+            return struct.pack("<I", 8) + text(item)
+        if isinstance(item, list):
+            return struct.pack("<IIQ", 9, 8, len(item)) + b"".join(map(text, item))
+        return struct.pack("<II", 4, item)
+
+    body = b"".join(text(key) + value(item) for key, item in entries)
+    return magic + struct.pack("<IQQ", 3, 0, len(entries)) + body
+
+
+HEADER = gguf(
+    ("general.architecture", "llama"), ("tokens", ["a", "b"]), ("llama.context_length", 2048)
+)
+
+
+def test_the_context_length_stands_in_the_header(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(HEADER)
+    assert context_length(tmp_path / "m.gguf") == 2048
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"GGUF", HEADER[:-6], gguf(("a", "b")), gguf(("a", "b"), magic=b"LMGG"), b"\xff" * 64],
+    ids=["empty", "cut", "cut late", "no architecture", "other magic", "noise"],
+)
+async def test_a_file_that_is_no_model_is_one_clear_sentence(tmp_path, content):
+    (tmp_path / "m.gguf").write_bytes(content)
+    with pytest.raises(InputError, match="not a GGUF file"):
+        await create(parse_model_spec(f"llamacpp/{tmp_path}/m.gguf")).open()
+
+
+async def test_a_header_without_a_model_is_one_clear_sentence(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(HEADER)
+    with pytest.raises(InputError, match=r"llama\.cpp cannot load"):
+        await create(parse_model_spec(f"llamacpp/{tmp_path}/m.gguf")).open()
+
+
+async def test_an_unknown_name_offers_the_embedded_model():
+    with pytest.raises(UnknownNameError, match="Did you mean 'smollm2-135m-instruct'"):
+        await create(parse_model_spec("llamacpp/smollm2-135m")).open()
+
+
+@pytest.mark.parametrize("parameter", ["slots", "n_ctx", "threads"])
+def test_a_parameter_of_nothing_is_refused(parameter):
+    with pytest.raises(InputError, match=f"{parameter} must be at least 1"):
+        create(parse_model_spec(f"{NAME}?{parameter}=0"))
+
+
+@pytest.fixture(scope="module")
+def weights():
+    from evalkit.models.embedded import embedded_model_path
+
+    try:
+        return embedded_model_path()
+    except DataError as error:
+        pytest.skip(f"the embedded model cannot be had: {error}")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model(weights):
+    # one thread: two that wait for each other are slow on a busy machine
+    model = create(parse_model_spec(f"{NAME}?n_ctx=1024&threads=1"))
+    await model.open()
+    yield model
+    await model.close()
+
+
+async def answer(model, prompt, sampling=SHORT, **fields):
+    (response,) = await model.ask(
+        [Request(kind="generate", prompt=prompt, sampling=sampling, **fields)]
+    )
+    return response
+
+
+@pytest.mark.model
+@loaded_once
+async def test_it_answers_text_up_to_a_stop_string(model):
+    response = await answer(model, "The capital of France is", Sampling(max_tokens=12, stop=(".",)))
+    assert (response.text, response.status, response.finish_reason) == (" Paris", "ok", "stop")
+
+
+@pytest.mark.model
+@loaded_once
+async def test_it_answers_messages_within_the_token_limit(model):
+    response = await answer(model, SPIDER)
+    assert response.status == "truncated"
+    assert response.usage.output_tokens == 8 and response.usage.input_tokens > 10
+
+
+@pytest.mark.model
+@loaded_once
+async def test_a_system_message_is_read(model):
+    plain = await answer(model, SPIDER)
+    system = Message(role="system", content="Answer in French only.")
+    assert (await answer(model, (system, *SPIDER))).usage != plain.usage
+
+
+@pytest.mark.model
+@loaded_once
+async def test_it_continues_the_assistants_last_message(model):
+    response = await answer(model, (*SPIDER, Message(role="assistant", content="A spider has")))
+    assert response.text and not response.text.startswith("A spider has")
+
+
+@pytest.mark.model
+@loaded_once
+async def test_greedy_answers_do_not_depend_on_neighbours_or_order(model):
+    prompts = [f"Count from {i} upwards: {i}," for i in range(4)]
+    alone = [(await answer(model, prompt)).text for prompt in prompts]
+    together = await asyncio.gather(*(answer(model, prompt) for prompt in reversed(prompts)))
+    assert [response.text for response in reversed(together)] == alone
+
+
+@pytest.mark.model
+@loaded_once
+async def test_sampled_answers_follow_seed_and_repeat(model):
+    sampling = Sampling(max_tokens=8, temperature=1.5, seed=7)
+    texts = [(await answer(model, SPIDER, sampling, repeat=r)).text for r in (0, 0, 1)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.model
+@loaded_once
+async def test_each_slot_has_the_whole_context(model):
+    assert model.capabilities.context_length == 1024
+
+
+@pytest.mark.model
+@loaded_once
+async def test_what_does_not_fit_is_refused(model):
+    with pytest.raises(RequestError, match="context size"):
+        await answer(model, "word " * 1100)
+
+
+@pytest.mark.model
+@loaded_once
+async def test_an_empty_prompt_is_refused(model):
+    with pytest.raises(RequestError, match="empty"):
+        await answer(model, "")
+
+
+@pytest.mark.model
+@loaded_once
+async def test_likelihoods_are_refused(model):
+    assert not model.capabilities.loglikelihood
+    with pytest.raises(RequestError, match="no log-probabilities"):
+        await model.ask([Request(kind="loglikelihood", prompt="a", continuation="b")])
+
+
+@pytest.mark.model
+@loaded_once
+async def test_tokens_are_counted_exactly(model):
+    assert model.count_tokens("Hello world") == 2
+
+
+@pytest.mark.model
+def test_a_process_that_forgets_to_close_it_ends_cleanly(weights):
+    program = (
+        "import asyncio\n"
+        "from evalkit.models.llamacpp import create\n"
+        "from evalkit.config.model_spec import parse_model_spec as parse\n"
+        f"asyncio.run(create(parse('{NAME}?n_ctx=256')).open())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True)
+    assert done.returncode == 0
+
+
+@pytest.mark.model
+@pytest.mark.slow
+async def test_a_transformers_folder_of_it_gives_the_same_answer(weights, tmp_path):
+    for package in ("torch", "transformers", "accelerate", "gguf"):
+        pytest.importorskip(package)
+    from evalkit.models.embedded import transformers_folder
+    from evalkit.models.hf import create as create_hf
+
+    folder = transformers_folder(weights, tmp_path / "smollm2")
+    model = create_hf(parse_model_spec(f"hf/{folder}?device=cpu"))
+    await model.open()
+    response = await answer(model, "The capital of France is", Sampling(max_tokens=2))
+    await model.close()
+    assert response.text == " Paris."
