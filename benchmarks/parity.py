@@ -2,7 +2,7 @@
 
     python -m benchmarks.parity --mirror DIR [--model FOLDER] [--only PATTERN] [--replay]
 
-Runs lm-eval's own command line (`hf`, float32, batch 1) and evalkit's adapter with its `hf`
+Runs lm-eval's own command line (`hf`, float32) and evalkit's adapter with its `hf`
 model, and compares every prompt, every metric of every sample, every aggregate and every
 standard error. Each case is kept in the cache folder, so that a stopped run goes on.
 `--replay` feeds lm-eval's logged responses to evalkit's scorers instead of asking the model:
@@ -48,8 +48,9 @@ class Answers:
         missing = [i for i, file in enumerate(files) if not file.exists()]
         for kind in ("generate", "loglikelihood", "rolling"):
             some = [i for i in missing if requests[i].kind == kind]
-            for start in range(0, len(some), 32):
-                part = some[start : start + 32]
+            at_once = 1 if kind == "generate" else 32  # as theirs: see `Case.flags`
+            for start in range(0, len(some), at_once):
+                part = some[start : start + at_once]
                 answers = await self.model.ask([requests[i] for i in part])
                 for i, response in zip(part, answers, strict=True):
                     files[i].write_bytes(msgspec.json.encode(response))
@@ -109,7 +110,7 @@ async def main() -> int:
     folder = Path(options.model) if options.model else embedded_transformers_folder()
     cache = Path(options.cache) if options.cache else cache_dir() / "parity"
     cases = [case for case in CASES if fnmatch.fnmatch(case.label, options.only)]
-    spec = f"hf/{folder}?dtype=float32&device=cpu&batch_size=1&max_length={CONTEXT}"
+    spec = f"hf/{folder}?dtype=float32&device=cpu&batch_size=8&max_length={CONTEXT}"
     model = create(parse_model_spec(spec))
     await model.open()
     data = DataOptions(mirror=options.mirror, offline=True)

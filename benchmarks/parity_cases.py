@@ -44,39 +44,40 @@ class Case(Record, frozen=True, kw_only=True):
             flags += [] if self.multiturn else ["--fewshot_as_multiturn", "false"]
         if self.system:
             flags += ["--system_instruction", self.system]
+        # left padding may turn a near tie of a greedy answer; right padding changes nothing
+        flags += ["--batch_size", "8" if self.max_tokens is None else "1"]
         if self.max_tokens is not None:
             flags += ["--gen_kwargs", f"max_gen_toks={self.max_tokens}"]
         return flags
 
 
-#: Answers are cut at 64 tokens where a task allows hundreds: the same for both, and in time.
+#: The short ones first. Answers are cut at 64 tokens or fewer where a task allows hundreds:
+#: the same for both, and in time.
 CASES = (
     Case(name="arc_easy"),
-    Case(name="piqa", shots=1),
-    Case(name="winogrande", shots=2),
-    Case(name="lambada_openai"),
     Case(name="parity_licence"),
     Case(name="parity_licence_whole"),
-    Case(name="blimp_adjunct_island"),
-    Case(name="blimp_wh_island"),
-    Case(name="xcopa_it"),
+    Case(name="lambada_openai"),
     Case(name="copa"),
-    Case(name="wsc273"),
-    Case(name="commonsense_qa"),
-    Case(name="truthfulqa_mc2"),
-    Case(name="triviaqa", max_tokens=24),
-    Case(name="nq_open", shots=3, max_tokens=24),
-    Case(name="webqs"),
-    Case(name="mgsm_direct_en", max_tokens=48),
-    Case(name="gsm8k", shots=2, max_tokens=64),
-    Case(name="bbh_cot_fewshot_boolean_expressions", max_tokens=64),
-    Case(name="parity_unequal"),
-    Case(name="parity_mmlu"),
-    Case(name="arc_easy", style="chat", shots=2),
-    Case(name="winogrande", style="chat", shots=1),
+    Case(name="winogrande", shots=2),
     Case(name="boolq", style="chat", shots=1, multiturn=False),
+    Case(name="triviaqa", max_tokens=16),
+    Case(name="parity_unequal"),
+    Case(name="xcopa_it"),
+    Case(name="winogrande", style="chat", shots=1),
+    Case(name="gsm8k", style="chat", shots=1, multiturn=False, max_tokens=48),
+    Case(name="parity_mmlu"),
+    Case(name="blimp_adjunct_island"),
+    Case(name="mgsm_direct_en", max_tokens=32),
+    Case(name="wsc273"),
+    Case(name="arc_easy", style="chat", shots=2),
+    Case(name="piqa", shots=1),
+    Case(name="nq_open", shots=3, max_tokens=16),
+    Case(name="bbh_cot_fewshot_boolean_expressions", max_tokens=48),
+    Case(name="commonsense_qa"),
+    Case(name="gsm8k", shots=2, max_tokens=48),
     Case(name="parity_mmlu", style="chat", shots=1, system="Answer with care."),
-    Case(name="gsm8k", style="chat", shots=2, max_tokens=64),
-    Case(name="gsm8k", style="chat", shots=1, multiturn=False, max_tokens=64),
-    Case(name="mgsm_direct_en", style="chat", shots=2, max_tokens=48),
+    Case(name="mgsm_direct_en", style="chat", shots=2, max_tokens=32),
+    Case(name="truthfulqa_mc2"),
+    Case(name="webqs"),
 )

@@ -82,7 +82,7 @@ class LmEval:
     def _common(self) -> list[str]:
         arguments = f"pretrained={self._model},dtype=float32,max_length={CONTEXT}"
         flags = ["--model", "hf", "--model_args", arguments, "--device", "cpu"]
-        flags += ["--batch_size", "1", "--include_path", str(DEFINITIONS), "--log_samples"]
+        flags += ["--include_path", str(DEFINITIONS), "--log_samples"]
         return flags
 
 

@@ -37,9 +37,7 @@ class AnswerOrNone(ConfigurableTask):
     def doc_to_target(self, doc, *_):
         return " " + doc["answer"]
 
-    def construct_requests(
-        self, doc, ctx, chat_template=None, apply_chat_template=False, **kwargs
-    ):
+    def construct_requests(self, doc, ctx, chat_template=None, apply_chat_template=False, **kwargs):
         return [
             Instance("generate_until", doc, (ctx, {"until": ["\n"]}), 0, **kwargs),
             Instance("loglikelihood", doc, (ctx, " none"), 0, **kwargs),
