@@ -13,7 +13,7 @@ from evalkit.tasks.declarative import DeclarativeTask, sources_of
 from evalkit.tasks.own.definition import read_definition
 from evalkit.tasks.own.rows import inline_rows
 from evalkit.tasks.protocol import Prompting
-from tests.tasks.conftest import transcript
+from tests.tasks.transcripts import transcript
 
 OWN = sorted(own_files())
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pandas", "scipy")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evalkit.data.options import DataOptions
 from evalkit.errors import ConfigError, DataError, InputError, UnknownNameError
-from evalkit.records import Response, Sample
+from evalkit.records import Response, Sample, canonical
 from evalkit.scoring.reasoning_gym import GymParams, create_dataset, final_answer
 from evalkit.scoring.registry import bind
 from evalkit.tasks.generators.generator import find_generator, read_params
@@ -203,6 +203,7 @@ def test_the_right_answer_of_every_shipped_gym_task_scores_one(wheel_data, name)
 
     task = load(select([name]).tasks[0], Prompting(), wheel_data(name))
     for sample in task.samples(10):
+        assert canonical(sample)
         answer = Response(text=f"<answer>{sample.target}</answer>")
         assert task.score(sample, [answer]).values == {"accuracy": 1.0, "score": 1.0}
 

@@ -8,8 +8,10 @@ from typing import Any
 
 def plain(value: Any) -> Any:
     """`value` with NumPy's numbers and arrays (and dates, bytes, tensors) as Python's own."""
-    if value is None or isinstance(value, str | bool):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)  # NumPy's texts are a subclass, which JSON does not carry
     if isinstance(value, int | float) and type(value) in (int, float):
         return value
     if isinstance(value, dict):

@@ -11,6 +11,7 @@ from evalkit.data.options import DataOptions
 from evalkit.data.source import RowSource, load_rows
 from evalkit.errors import DataError
 from evalkit.records import content_hash
+from evalkit.tasks.lm_eval.values import plain
 from evalkit.tasks.own.definition import Join, TaskDefinition
 from evalkit.tasks.prompts import Condition
 
@@ -65,9 +66,14 @@ def source_rows(definition: TaskDefinition, data: DataOptions, base: Path) -> Ta
 
 
 def loaded(source: RowSource, data: DataOptions, base: Path) -> TaskRows:
-    """The rows of a source, as plain dictionaries."""
+    """The rows of a source, as plain JSON values (a hub's rows may hold dates or arrays)."""
     rows = load_rows(source, data, base)
-    return RowsByIndex(len(rows), lambda index: dict(rows[index]), rows.fingerprint)
+
+    def make(index: int) -> Row:
+        row: Row = plain(rows[index])
+        return row
+
+    return RowsByIndex(len(rows), make, rows.fingerprint)
 
 
 def _joined(rows: TaskRows, join: Join, data: DataOptions, base: Path) -> TaskRows:
