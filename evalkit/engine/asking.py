@@ -161,7 +161,8 @@ class Asker:
 
     def _limit(self, provider: str) -> ProviderLimit:
         if provider not in self._limits:
-            limit = ProviderLimit(self.settings, self._rng, clock=self._clock, sleep=self._sleep)
+            settings = self.settings.for_provider(provider)
+            limit = ProviderLimit(settings, self._rng, clock=self._clock, sleep=self._sleep)
             self._limits[provider] = limit
         return self._limits[provider]
 

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from evalkit.config.run_config import RunConfig
+from evalkit.config.run_config import ModelEntry, RunConfig
 from evalkit.engine.jobs import Finished, Job
 from evalkit.engine.journal import Journal
 from evalkit.engine.progress import Observer
 from evalkit.engine.scheduler import run_jobs
-from evalkit.engine.settings import EngineSettings
+from evalkit.engine.settings import EngineSettings, Rates
 from evalkit.engine.tally import Outcome
 from evalkit.evaluation.estimate import check_cost
 from evalkit.evaluation.logs import set_log_level
@@ -117,7 +117,9 @@ class _Evaluation:
     manifest: dict[str, Any]
     clock: Clock
     recorder: Recorder = field(init=False)
-    closing: list[asyncio.Task[None]] = field(default_factory=list)
+    closing: list[asyncio.Future[None]] = field(default_factory=list)
+    #: One task is closed at a time: they all write scores.json.
+    closer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "close"))
 
     def __post_init__(self) -> None:
         price = price_function(self.plan)
@@ -136,6 +138,7 @@ class _Evaluation:
                 outcome = await self._ask(journal, observer)
                 await asyncio.gather(*self.closing)
             finally:
+                self.closer.shutdown()
                 self.recorder.abandon()
         self._conclude(outcome)
         return load_run(self.folder)
@@ -161,13 +164,14 @@ class _Evaluation:
             key = (job.model.name, job.name)
             loaded.pop(key, None)
             # metrics may be resampled for seconds: other answers go on arriving meanwhile
-            work = asyncio.to_thread(self.recorder.close, planned[key], task)
-            self.closing.append(asyncio.create_task(work))
+            self.closing.append(
+                asyncio.wrap_future(self.closer.submit(self.recorder.close, planned[key], task))
+            )
 
         return await run_jobs(
             [job_for(one) for one in self.plan.jobs],
             journal=journal,
-            settings=_settings(self.plan.config),
+            settings=_settings(self.plan),
             on_finished=on_finished,
             on_job_done=on_job_done,
             observer=observer,
@@ -198,13 +202,23 @@ class _Evaluation:
         return "failed" if lost or not all(job.complete for job in outcome.jobs) else "done"
 
 
-def _settings(config: RunConfig) -> EngineSettings:
+def _settings(plan: Plan) -> EngineSettings:
+    config = plan.config
     return EngineSettings(
         concurrency=config.concurrency,
         max_attempts=config.max_attempts,
         deadline_s=config.deadline_s,
+        rates={m.model.provider: rates for m in plan.members if (rates := _rates(m.entry))},
         max_cost=config.max_cost,
         seed=config.seed,
+    )
+
+
+def _rates(entry: ModelEntry) -> Rates | None:
+    if entry.requests_per_minute is None and entry.tokens_per_minute is None:
+        return None
+    return Rates(
+        requests_per_minute=entry.requests_per_minute, tokens_per_minute=entry.tokens_per_minute
     )
 
 

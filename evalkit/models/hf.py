@@ -58,6 +58,8 @@ class HFModel:
 
     provider = "hf"
     concurrency = 1
+    #: Work in this process cannot be taken back, and asking again would only repeat it.
+    deadline_s = None
 
     def __init__(self, source: str, params: HFParams, *, name: str = "") -> None:
         self.source, self.params, self.name = source, params, name or f"hf/{source}"

@@ -87,6 +87,8 @@ class LlamaCppModel:
 
     provider = "llamacpp"
     batch = 1
+    #: A small machine may take long for a long prompt; nothing is gained by asking it again.
+    deadline_s = None
 
     def __init__(self, source: str, params: LlamaCppParams, *, name: str = "") -> None:
         self.source, self.params, self.name = source, params, name or f"llamacpp/{source}"
@@ -108,9 +110,7 @@ class LlamaCppModel:
         path = await asyncio.to_thread(model_path, self.source)
         n_ctx = self.params.n_ctx or min(context_length(path), _DEFAULT_CONTEXT)
         self._server = await asyncio.to_thread(_start, path, n_ctx, self.params, self._key)
-        self._client = ServerClient(
-            label=self.name, key=self._key, connections=self.params.slots, timeout_s=_TIMEOUT_S
-        )
+        self._client = ServerClient(label=self.name, key=self._key, timeout_s=_TIMEOUT_S)
         await self._client.open()
         self.capabilities = await self._capabilities()
         self.identity |= await asyncio.to_thread(self._details, path, n_ctx)

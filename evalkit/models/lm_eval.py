@@ -63,6 +63,8 @@ class LmEvalModel:
 
     provider = "lm_eval"
     concurrency = 1
+    #: Work in this process cannot be taken back, and asking again would only repeat it.
+    deadline_s = None
 
     def __init__(self, backend: str, arguments: dict[str, Any], *, name: str = "") -> None:
         from importlib.metadata import version

@@ -98,7 +98,7 @@ class OpenAIModel:
 
     def __init__(self, spec: ModelSpec, params: OpenAIParams) -> None:
         self.name, self.provider = spec.label, spec.provider
-        self.concurrency = params.concurrency
+        self.concurrency, self.deadline_s = params.concurrency, params.timeout_s
         self.rate_headers: dict[str, str] = {}
         self._spec, self._params, self._model = spec, params, spec.name
         self._extra = json_object(params.extra_body, spec.label, "extra_body")

@@ -93,10 +93,12 @@ class ServerModel:
     batch = 1
 
     def __init__(self, spec: ModelSpec, params: ServerParams) -> None:
-        self.name, self.provider = spec.label, spec.provider
-        self.concurrency = params.concurrency
+        self.name = spec.label
+        self.concurrency, self.deadline_s = params.concurrency, params.timeout_s
         self._params = params
         self._base_url = _base_url(spec, params)
+        # two servers have nothing to do with each other's limits
+        self.provider = f"{spec.provider}@{urlsplit(self._base_url).netloc}"
         self._extra = json_object(params.extra_body, spec.label, "extra_body")
         self._secrets = _key(params)
         self._model = spec.name
@@ -106,7 +108,6 @@ class ServerModel:
         self._client = ServerClient(
             label=f"{self.name} at {self._base_url}",
             key=self._secrets,
-            connections=params.concurrency,
             timeout_s=params.timeout_s,
         )
         self.identity = identity_of(spec, params, base_url=self._base_url, leave_out=_NOT_IDENTITY)

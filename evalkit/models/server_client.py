@@ -22,9 +22,9 @@ OPEN_TIMEOUT_S = 5.0
 
 
 class ServerClient:
-    """Connections to one server, kept alive, at most `connections` of them."""
+    """Connections to one server, kept alive: as many as the engine has calls in flight."""
 
-    def __init__(self, *, label: str, key: str, connections: int, timeout_s: float) -> None:
+    def __init__(self, *, label: str, key: str, timeout_s: float) -> None:
         self.rate_headers: dict[str, str] = {}
         self._label = label
         self._secrets = (key,) if key else ()
@@ -32,13 +32,12 @@ class ServerClient:
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=None, sock_connect=30)
-        self._connections = connections
         self._session: aiohttp.ClientSession | None = None
         self._encode = msgspec.json.Encoder().encode
 
     async def open(self) -> None:
         """Make ready to send; nothing is sent yet."""
-        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
