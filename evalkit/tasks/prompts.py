@@ -28,6 +28,8 @@ class Template:
             self._compiled = _environment().from_string(text)
         except TemplateError as error:
             raise ConfigError(f"{where} is not a Jinja template: {_reason(error)}") from None
+        plain = not any(mark in text for mark in ("{{", "{%", "{#"))
+        self._fixed: str | None = self._compiled.render() if plain else None
 
     def render(self, row: Mapping[str, Any], **more: Any) -> str:
         """The text for `row`; `more` are further names, which win over the row's fields.
@@ -35,6 +37,8 @@ class Template:
         Raises:
             DataError: The template uses a field that the row lacks, or cannot use its value.
         """
+        if self._fixed is not None:
+            return self._fixed
         try:
             return self._compiled.render({**row, "row": row, **more})
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:

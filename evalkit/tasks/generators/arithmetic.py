@@ -31,8 +31,8 @@ def make(params: ArithmeticParams, seed: int, size: int, data: DataOptions) -> C
         random = row_random(seed, index)
         count = int(random.integers(params.min_terms, params.max_terms + 1))
         terms = random.integers(1, 10**params.digits, size=count).tolist()
-        signs = [1, *(random.choice([1, -1], size=count - 1).tolist() if params.subtract else [])]
-        signs += [1] * (count - len(signs))
+        drawn = random.integers(0, 2, size=count - 1).tolist() if params.subtract else []
+        signs = [1, *(1 - 2 * one for one in drawn)] + [1] * (count - 1 - len(drawn))
         words = [
             f" {'+' if sign > 0 else '-'} {term}"
             for sign, term in zip(signs[1:], terms[1:], strict=True)
