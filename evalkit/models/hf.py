@@ -60,6 +60,7 @@ class HFModel:
     concurrency = 1
     #: Work in this process cannot be taken back, and asking again would only repeat it.
     deadline_s = None
+    in_process = True
 
     def __init__(self, source: str, params: HFParams, *, name: str = "") -> None:
         self.source, self.params, self.name = source, params, name or f"hf/{source}"
@@ -137,6 +138,7 @@ class HFModel:
 
     def _details(self, loaded: Loaded) -> dict[str, str]:
         assert self._chat is not None
+        bos = self.params.add_bos_token
         details = {
             "version": loaded.version,
             "dtype": str(loaded.model.dtype).removeprefix("torch."),
@@ -145,7 +147,7 @@ class HFModel:
             "chat_template": self._chat.fingerprint(),
             "system_messages": "" if self._chat.takes_system else "left out",
             "tokenizer": self.params.tokenizer,
-            "add_bos_token": str(self.params.add_bos_token or ""),
+            "add_bos_token": "" if bos is None else str(bos),
             "attention": self.params.attn,
             "seed": str(self.params.seed or ""),
         }

@@ -49,7 +49,9 @@ class LlamaCppParams(Record, frozen=True, kw_only=True):
 
     Args:
         n_ctx: The context length of each slot; None takes the model's own, at most 32,768.
-        threads: CPU threads; None takes one for each core that this process may use.
+        threads: CPU threads; None takes all cores that this process may use but one, which is
+            left to the rest of the run: llama.cpp's threads wait for each other at every step, and
+            one that shares its core slows all of them down.
         slots: Answers written at the same time.
         seed: For sampled answers whose request sets none.
         prompt_cache: Reuses the computation of a prompt's beginning that it shares with the slot's
@@ -89,6 +91,7 @@ class LlamaCppModel:
     batch = 1
     #: A small machine may take long for a long prompt; nothing is gained by asking it again.
     deadline_s = None
+    in_process = True
 
     def __init__(self, source: str, params: LlamaCppParams, *, name: str = "") -> None:
         self.source, self.params, self.name = source, params, name or f"llamacpp/{source}"
@@ -219,7 +222,7 @@ def _start(path: Path, n_ctx: int, params: LlamaCppParams, key: str) -> Any:
     options.verbosity = -1
     options.warmup = options.ui = options.endpoint_slots = options.fit_params = False
     options.n_gpu_layers = params.gpu_layers
-    threads = params.threads or _cores()
+    threads = params.threads or max(1, _cores() - 1)
     for pool in (options.cpuparams, options.cpuparams_batch):
         pool.n_threads, pool.poll = threads, 0  # idle threads sleep: other work shares the cores
     try:

@@ -183,6 +183,7 @@ async def test_a_context_of_white_space_is_part_of_the_continuation(opened):
     assert blank == empty
 
 
+WISHES = ({}, {"add_bos_token": "true"}, {"add_bos_token": "false"})
 CONVERSATION = (
     Message(role="system", content="Be brief."),
     Message(role="user", content="How many legs has a spider?"),
@@ -264,6 +265,11 @@ async def test_identity_tells_weights_apart(opened, tmp_path):
     one = await opened(tiny_model.build(tmp_path / "one", seed=1))
     two = await opened(tiny_model.build(tmp_path / "two", seed=2))
     assert one.identity["version"] != two.identity["version"]
+
+
+async def test_identity_tells_whether_bos_is_forced(opened):
+    found = {(await opened(**wish)).identity.get("add_bos_token", "") for wish in WISHES}
+    assert len(found) == 3
 
 
 async def test_a_missing_folder_is_one_clear_sentence():
