@@ -65,6 +65,7 @@ class LmEvalModel:
     concurrency = 1
     #: Work in this process cannot be taken back, and asking again would only repeat it.
     deadline_s = None
+    in_process = True
 
     def __init__(self, backend: str, arguments: dict[str, Any], *, name: str = "") -> None:
         from importlib.metadata import version

@@ -47,6 +47,11 @@ class Model(Protocol):
             It is part of every journal key and stands in the manifest.
         concurrency: How many calls of `ask` the engine keeps in flight by default.
         batch: How many requests one call of `ask` takes at most (1 for HTTP).
+
+    An adapter may also have `deadline_s` (seconds that one attempt may take; None for as long
+    as it takes), `rate_headers` (the rate-limit headers of the latest answer) and `in_process`
+    (True where the model is loaded into this process, which is done after all servers were
+    found to answer).
     """
 
     name: str
