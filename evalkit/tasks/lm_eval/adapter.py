@@ -20,7 +20,7 @@ from evalkit.tasks.lm_eval.filters import apply_filters, fallbacks, needs_whole_
 from evalkit.tasks.lm_eval.fingerprint import fingerprint
 from evalkit.tasks.lm_eval.information import MODES, category_of
 from evalkit.tasks.lm_eval.prompts import FewshotState, read_instance, serialise_messages
-from evalkit.tasks.lm_eval.values import is_plain, plain
+from evalkit.tasks.lm_eval.values import is_plain_row, plain
 from evalkit.tasks.protocol import Prompting, TaskInfo, TaskRef, sample_count
 
 #: What an answer's own status says about the sample, the gravest first.
@@ -37,7 +37,8 @@ class LmEvalTask:
     def __init__(self, ref: TaskRef, built: Built, prompting: Prompting) -> None:
         self._task, self._docs, self._data = built.task, built.docs, built.data_fingerprint
         _settle(self._task, prompting)
-        self._plain = len(self._docs) == 0 or is_plain(self._docs[0])
+        # Arrow gives all rows one type: where the first is plain, a sample holds the row itself
+        self._plain = len(self._docs) > 0 and is_plain_row(self._docs[0])
         self._lock = threading.Lock()
         self.prompting = prompting
         self.info = task_info(ref, self._task, built.notes)
@@ -46,6 +47,21 @@ class LmEvalTask:
         self.scores_together = needs_whole_task(self._task)
         self._fallbacks = fallbacks(self._task) if self.mode == "generate" else {}
         self._fewshot = fewshot_state(self._task, self._docs, prompting, self._context)
+        self._try_first()
+
+    def _try_first(self) -> None:
+        """Builds the first prompt, so that what cannot be asked is refused before all else."""
+        for sample in self.samples(1):
+            try:
+                self.requests(sample, ())
+            except UnsupportedError:
+                raise
+            except Exception as error:  # lm-eval and a definition's own code may raise anything
+                shots = self.info.num_fewshot
+                raise UnsupportedError(
+                    f"lm-eval cannot build a prompt of {self.info.name!r} with {shots} worked "
+                    f"examples: {type(error).__name__}: {error}"
+                ) from error
 
     def size(self, limit: int | float | None) -> int:
         """How many samples `samples` will give."""
@@ -58,13 +74,16 @@ class LmEvalTask:
 
     def _sample(self, index: int) -> Sample:
         doc = self._docs[index]
-        row = doc if self._plain else plain(doc)
+        row: Any = doc if self._plain else plain(doc)
         return Sample(
             id=str(index),
             index=index,
             doc=row if isinstance(row, dict) else {"doc": row},
             target=plain(self._task.doc_to_target(doc)),
         )
+
+    def _doc(self, sample: Sample) -> Any:
+        return sample.doc if self._plain else self._docs[sample.index]
 
     def requests(self, sample: Sample, answers: Sequence[Response]) -> Sequence[Request]:
         """What lm-eval asks for the sample's document, with its draws of worked examples."""
@@ -73,7 +92,7 @@ class LmEvalTask:
         with self._lock:
             context = self._context_at(sample.index)
         overrides, repeats = self.prompting.sampling, self._repeats
-        instances = self._instances(self._docs[sample.index], sample.index, context)
+        instances = self._instances(self._doc(sample), sample.index, context)
         return [r for each in instances for r in read_instance(each, repeats, overrides)]
 
     def _context_at(self, index: int) -> Any:
@@ -127,7 +146,7 @@ class LmEvalTask:
     def _score_one(
         self, sample: Sample, answers: Sequence[Response], filtered: list[Any] | None
     ) -> Score:
-        doc = self._docs[sample.index]
+        doc = self._doc(sample)
         try:
             instances = filtered if filtered is not None else self._answered(sample, answers)
             if filtered is None:
@@ -146,7 +165,7 @@ class LmEvalTask:
 
         The prompt is left out: no filter or metric sees it.
         """
-        doc = self._docs[sample.index]
+        doc = self._doc(sample)
         blank = [""] * len(self._task.doc_to_choice(doc)) if multiple_input(self._task) else ""
         instances = self._instances(doc, sample.index, blank)
         overrides, repeats, rest = self.prompting.sampling, self._repeats, list(answers)

@@ -48,7 +48,7 @@ def _aggregate(task: Any, key: str, values: list[Any]) -> Aggregate:
     higher = task.higher_is_better().get(metric)
     if function is mean:
         return mean_aggregate(metric, name, values, higher)
-    value = _number(function(values), metric)
+    value = _number(_apply(function, values, metric), metric)
     spread, method = _spread(metric, function, values, value)
     return Aggregate(
         metric=metric,
@@ -86,6 +86,14 @@ def mean_aggregate(
         method=estimate.method,
         higher_is_better=higher,
     )
+
+
+def _apply(function: Any, values: list[Any], metric: str) -> Any:
+    try:
+        return function(values)
+    except Exception as error:  # a task's own code, or a metric that the hub would have to give
+        message = f"Metric {metric!r} cannot be computed: {type(error).__name__}: {error}"
+        raise EvalkitError(message) from error
 
 
 def _number(value: Any, metric: str) -> float:

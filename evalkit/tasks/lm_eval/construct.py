@@ -7,10 +7,7 @@ generators there. So a task is built alone, when it is needed, with the generato
 
 from __future__ import annotations
 
-import logging
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +15,12 @@ from evalkit.data.options import DataOptions
 from evalkit.errors import ConfigError, DataError, InputError, UnsupportedError
 from evalkit.records import Record, content_hash
 from evalkit.tasks.lm_eval.definitions import FUNCTION, Definitions
+from evalkit.tasks.lm_eval.runtime import OTHER_SEED, metrics_offline, prepare, seeded
 from evalkit.tasks.lm_eval.values import plain
 from evalkit.tasks.protocol import TaskRef
 
 if TYPE_CHECKING:
     from evalkit.data.hub import Origin
-
-#: lm-eval seeds Python's generator with 0, all others with 1234 (`lm_eval.defaults`).
-_PYTHON_SEED, _OTHER_SEED = 0, 1234
 
 
 class Built(Record, frozen=True, kw_only=True):
@@ -46,14 +41,13 @@ def definition_of(ref: TaskRef) -> dict[str, Any]:
     return own | ref.overrides | {"task": ref.name}
 
 
-def build(ref: TaskRef, data: DataOptions, seed: int = _OTHER_SEED) -> Built:
+def build(ref: TaskRef, data: DataOptions, seed: int = OTHER_SEED) -> Built:
     """The lm-eval task of `ref`, with its data loaded.
 
     Args:
         ref: From `select`.
         data: Where rows come from.
-        seed: For whatever the task draws while it is built. 1234 stands for lm-eval's own
-            seeds (0 for Python's generator, 1234 for NumPy's), any other for itself.
+        seed: For whatever the task draws while it is built.
 
     Raises:
         UnsupportedError: The task needs pictures or sound, or runs code outside a sandbox.
@@ -65,10 +59,11 @@ def build(ref: TaskRef, data: DataOptions, seed: int = _OTHER_SEED) -> Built:
     # lm-eval imports datasets, so that both are slow to import
     from evalkit.data.redirect import redirected
 
-    _quieten()
-    with redirected(data) as origins, _seeded(seed):
+    prepare()
+    with redirected(data) as origins, seeded(seed), metrics_offline(data.offline):
         task = _construct(ref)
         _refuse_built(ref.name, task)
+        _check_metrics(ref.name, task)
         docs = _documents(task)
     if not hasattr(docs, "__getitem__"):
         docs = list(docs)
@@ -112,6 +107,17 @@ def _refuse_built(name: str, task: Any) -> None:
     _refuse(name, flags | {"unsafe_code": getattr(task, "UNSAFE_CODE", False)})
 
 
+def _check_metrics(name: str, task: Any) -> None:
+    """lm-eval goes on without a metric that it cannot get, and fails when it scores."""
+    functions = getattr(task, "_metric_fn_list", {})
+    missing = [metric for metric, function in functions.items() if function is None]
+    if missing and task.OUTPUT_TYPE == "generate_until" and task.config.process_results is None:
+        raise DataError(
+            f"Task {name!r} is scored by {', '.join(missing)} of the `evaluate` package, "
+            "whose code is on the Hugging Face hub and could not be fetched"
+        )
+
+
 def _construct(ref: TaskRef) -> Any:
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks._factory import TaskFactory
@@ -152,22 +158,3 @@ def _import_function(named: str) -> Any:
 
     place = Path(named)
     return _import_func_in_yml(place.name, place.parent)
-
-
-def _quieten() -> None:
-    """Keeps lm-eval's log off a terminal where nobody has set up logging."""
-    logging.getLogger("lm_eval").addHandler(logging.NullHandler())
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    import numpy as np
-
-    states = random.getstate(), np.random.get_state()
-    random.seed(_PYTHON_SEED if seed == _OTHER_SEED else seed)
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -29,6 +29,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def is_plain_row(value: Any) -> bool:
+    """Whether a document is a mapping that JSON carries as it is."""
+    return isinstance(value, dict) and is_plain(value)
+
+
 def is_plain(value: Any) -> bool:
     """Whether JSON carries `value` as it is."""
     if isinstance(value, dict):

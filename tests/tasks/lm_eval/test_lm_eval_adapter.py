@@ -5,7 +5,7 @@ import random
 import pytest
 from conftest import answer
 
-from evalkit.errors import ConfigError, DataError, UnsupportedError
+from evalkit.errors import ConfigError, DataError, EvalkitError, UnsupportedError
 from evalkit.records import Response, Score
 from evalkit.tasks import lm_eval as adapter
 from evalkit.tasks.protocol import Prompting
@@ -238,6 +238,31 @@ def test_a_wrong_definition_is_named_with_its_file(tmp_path, data):
     [ref] = adapter.select(["t"], [tmp_path]).tasks
     with pytest.raises(ConfigError, match=r"t\.yaml.*telepathy"):
         adapter.load(ref, TEXT, data)
+
+
+def test_a_prompt_that_lm_eval_cannot_build_is_refused(tmp_path, data, definitions):
+    (tmp_path / "t.yaml").write_text(
+        f"include: {definitions}/facts.yaml\ntask: t\ndoc_to_target: '{{{{[label]}}}}'\n"
+    )
+    [ref] = adapter.select(["t"], [tmp_path]).tasks
+    with pytest.raises(UnsupportedError, match="1 worked examples"):
+        adapter.load(ref, Prompting(num_fewshot=1), data)
+
+
+def test_a_metric_that_only_the_hub_has_is_refused_offline(tmp_path, data, definitions):
+    (tmp_path / "t.yaml").write_text(
+        f"include: {definitions}/sums.yaml\ntask: t\n"
+        "metric_list: [{metric: rouge, aggregation: mean, higher_is_better: true}]\n"
+    )
+    [ref] = adapter.select(["t"], [tmp_path]).tasks
+    with pytest.raises(DataError, match="rouge"):
+        adapter.load(ref, TEXT, data)
+
+
+def test_an_aggregation_that_fails_is_named(load):
+    task = load("tiny_custom")
+    with pytest.raises(EvalkitError, match="exact_match"):
+        task.aggregate([Score(values={"exact_match": "x"})])
 
 
 def test_global_random_numbers_are_left_as_they_were(load):
