@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from conftest import answer
+from hash_model import answer
 
 from evalkit.errors import ConfigError, DataError, EvalkitError, UnsupportedError
 from evalkit.records import Response, Score

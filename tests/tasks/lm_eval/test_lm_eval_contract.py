@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import HashModel, answer, rendered
+from hash_model import HashModel, answer, rendered
 
 from evalkit.tasks import lm_eval as adapter
 from evalkit.tasks.lm_eval.aggregation import aggregate_group
