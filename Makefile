@@ -44,7 +44,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
 lock:
-	uv pip compile pyproject.toml constraints.in --extra dev --extra local --extra app \
+	uv pip compile pyproject.toml constraints.in --extra dev --extra local --extra app --extra benchmarks \
 		--universal --no-annotate --no-header --quiet --upgrade --output-file constraints.txt
 
 clean:
