@@ -115,6 +115,8 @@ class LetterTask(LmEvalTask):
     def score(self, sample: Sample, answers: Sequence[Response]) -> Score:
         """Accuracy of the letter that was read; an answer without one counts as wrong."""
         question = question_of(self._task, self._doc(sample), self.prompting.seed)
+        if not question.right:
+            return Score(status="unscored", note="the row's target is none of its choices")
         letter = read_choice(answers[0].text, question.letters, question.choices)
         own = gravest_status(answers)
         return Score(

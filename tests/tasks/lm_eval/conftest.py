@@ -1,6 +1,5 @@
 """The tiny definitions, and where their rows come from."""
 
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -14,7 +13,12 @@ with warnings.catch_warnings():
     pytest.importorskip("lm_eval.tasks")
 
 ROWS = Path(__file__).parents[2] / "data" / "lm_eval"
-os.environ["DISABLE_MULTIPROC"] = "1"  # lm-eval would bootstrap in a pool of processes
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    """lm-eval would bootstrap in a pool of processes."""
+    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
 
 
 @pytest.fixture(scope="session")

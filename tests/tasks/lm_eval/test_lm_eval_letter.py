@@ -112,6 +112,15 @@ def test_an_answer_without_a_letter_is_wrong_and_unparsed(load):
     assert (score.values, score.status) == ({"acc": 0.0}, "unparsed")
 
 
+def test_a_row_without_a_right_choice_is_unscored(tmp_path, definitions, data):
+    (tmp_path / "t.yaml").write_text(
+        f"include: {definitions}/facts.yaml\ntask: t\ndoc_to_target: topic\n"
+    )
+    [ref] = adapter.select(["t"], [tmp_path]).tasks
+    task = adapter.load(ref, Prompting(mode="letter"), data)
+    assert task.score(next(task.samples(1)), [Response(text="A")]).status == "unscored"
+
+
 def test_a_refusal_stays_a_refusal(load):
     task = load("tiny_facts")
     assert task.score(next(task.samples(1)), [Response(status="refused")]).status == "refused"
