@@ -6,9 +6,11 @@ by its file's name; a YAML in one of the user's folders is ours if it has a top-
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from evalkit.tasks.declarative import definition_info
 from evalkit.tasks.own.definition import TaskDefinition, read_definition
 from evalkit.tasks.protocol import Prompting, Selection, Task, TaskInfo, TaskRef
 
+#: Its entries name packages (top-level ones) that hold definitions as data files.
+GROUP = "evalkit.tasks"
 Paths = Sequence[str | Path]
 
 _OURS = re.compile(r"^name\s*:", re.MULTILINE)
@@ -137,9 +141,12 @@ def load(ref: TaskRef, prompting: Prompting, data: DataOptions) -> Task:
 
 
 def own_files(include_paths: Paths = ()) -> dict[str, Path]:
-    """The YAML files of evalkit's own kinds by task name; the user's win over shipped ones."""
+    """The YAML files of evalkit's own kinds by task name.
+
+    Those of installed packages win over shipped ones, and those in the user's folders over all.
+    """
     found = {path.stem: path for path in _yaml_files(shipped("tasks"))}
-    for folder in _folders(include_paths):
+    for folder in (*_package_folders(), *_folders(include_paths)):
         found.update({path.stem: path for path in _yaml_files(folder) if _is_ours(path)})
     return found
 
@@ -194,6 +201,15 @@ def _more(definition: TaskDefinition) -> dict[str, Any]:
 
 def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) if _PATTERN.search(pattern) else pattern in name
+
+
+def _package_folders() -> Iterator[Path]:
+    """Folders of packages that name themselves in the entry point group; none is imported."""
+    for entry in entry_points(group=GROUP):
+        found = importlib.util.find_spec(entry.value)
+        if found is None or not found.submodule_search_locations:
+            raise ConfigError(f"entry point {entry.name!r} of {GROUP}: no package {entry.value!r}")
+        yield from map(Path, found.submodule_search_locations)
 
 
 def _yaml_files(folder: Path) -> Iterator[Path]:

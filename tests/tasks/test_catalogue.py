@@ -127,6 +127,19 @@ def test_a_users_definition_wins_over_a_shipped_one(folder):
     assert info("human_eval", [folder]).title == "My own"
 
 
+def test_a_package_adds_definitions_by_an_entry_point(tmp_path, monkeypatch):
+    package = tmp_path / "added_tasks"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('it must not be imported')")
+    (package / "added.yaml").write_text(MINE.replace("mine", "added"))
+    metadata = tmp_path / "added_tasks-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: added-tasks\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[evalkit.tasks]\nadded = added_tasks\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert info("added").title == "My own"
+
+
 def test_a_task_is_named_by_its_file(folder):
     assert select([str(folder / "mine.yaml")]).tasks[0].name == "mine"
 

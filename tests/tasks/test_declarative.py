@@ -209,6 +209,13 @@ def test_worked_examples_answer_with_the_letter_too(make_task):
     assert (prompt[1].role, prompt[1].content) == ("assistant", "A")
 
 
+def test_more_choices_than_letters_are_refused(make_task):
+    rows = [{"country": "X", "capital": "0", "others": [str(i) for i in range(27)]}]
+    task = make_task(CHOICE, rows, mode="letter")
+    with pytest.raises(DataError, match="more choices than there are letters"):
+        prompts(task)
+
+
 def test_choices_can_be_templates(make_task):
     text = CHOICE.replace("choices: others", "choices: ['{{ capital }}', Moscow]")
     rows = [{**ROWS[0], "Moscow": "Moscow"}]

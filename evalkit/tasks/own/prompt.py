@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import Any
 
 from evalkit.errors import DataError
@@ -88,6 +89,9 @@ class Prompter:
             for role, template in self._turns
             if role != "system"
         ]
+        if self._mode == "letter" and len(choices) > len(ascii_uppercase):
+            name = self._definition.name
+            raise DataError(f"Task {name!r} has a question of more choices than there are letters")
         if self._mode == "letter" and not self._lists_choices:
             lines = [f"{letter(i)}. {choice}" for i, choice in enumerate(choices)]
             listed = _BETWEEN.join([turns[-1].content, "\n".join(lines), _LETTER_INSTRUCTION])
