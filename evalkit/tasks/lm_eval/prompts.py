@@ -125,14 +125,14 @@ class FewshotState:
     ) -> None:
         self._draw, self._generator, self._every = draw, generator, every
         reset()
-        self._kept = {0: self._state()}
+        self._kept = [self._state()]  # before the documents 0, every, 2 * every, ...
         self._next = 0
 
     def at(self, index: int) -> None:
         """Puts the generator before document `index`."""
-        nearest = max(kept for kept in self._kept if kept <= index)
-        if not nearest <= self._next <= index:
-            self._restore(nearest)
+        kept = min(index // self._every, len(self._kept) - 1)
+        if not kept * self._every <= self._next <= index:
+            self._restore(kept)
         while self._next < index:
             self._draw(self._next)
             self.passed()
@@ -140,14 +140,14 @@ class FewshotState:
     def passed(self) -> None:
         """Notes that the examples of the document at hand have been drawn."""
         self._next += 1
-        if self._next % self._every == 0 and self._next not in self._kept:
-            self._kept[self._next] = self._state()
+        if self._next == len(self._kept) * self._every:
+            self._kept.append(self._state())
 
     def _state(self) -> tuple[int, array[int], float | None]:
         version, words, gauss = self._generator().getstate()
         return version, array("L", words), gauss  # a tuple of 625 numbers takes eight times that
 
-    def _restore(self, index: int) -> None:
-        version, words, gauss = self._kept[index]
+    def _restore(self, kept: int) -> None:
+        version, words, gauss = self._kept[kept]
         self._generator().setstate((version, tuple(words), gauss))
-        self._next = index
+        self._next = kept * self._every
