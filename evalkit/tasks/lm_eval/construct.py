@@ -15,7 +15,7 @@ from evalkit.data.options import DataOptions
 from evalkit.errors import ConfigError, DataError, InputError, UnsupportedError
 from evalkit.records import Record, content_hash
 from evalkit.tasks.lm_eval.definitions import FUNCTION, Definitions
-from evalkit.tasks.lm_eval.runtime import OTHER_SEED, metrics_offline, prepare, seeded
+from evalkit.tasks.lm_eval.runtime import OTHER_SEED, metrics_offline, prepare, seeded, without_bars
 from evalkit.tasks.lm_eval.values import plain
 from evalkit.tasks.protocol import TaskRef
 
@@ -60,7 +60,12 @@ def build(ref: TaskRef, data: DataOptions, seed: int = OTHER_SEED) -> Built:
     from evalkit.data.redirect import redirected
 
     prepare()
-    with redirected(data) as origins, seeded(seed), metrics_offline(data.offline):
+    with (
+        redirected(data) as origins,
+        seeded(seed),
+        metrics_offline(data.offline),
+        without_bars(),
+    ):
         task = _construct(ref)
         _refuse_built(ref.name, task)
         _check_metrics(ref.name, task)

@@ -45,6 +45,21 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.set_state(states[1])
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keeps the progress bars of `datasets` from the terminal, where evalkit draws its own."""
+    import datasets
+
+    if datasets.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
+
+
 def metrics_offline(offline: bool) -> Any:
     """Within it the `evaluate` package, where lm-eval looks for some metrics, stays offline."""
     return _evaluate_offline() if offline else nullcontext()
