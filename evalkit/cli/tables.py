@@ -27,6 +27,8 @@ def run_summary(run: Run) -> dict[str, Any]:
         "scores": run.results.scores,
         "cells": run.results.cells,
         "engine": run.manifest.get("engine", {}),
+        "skipped": run.manifest.get("skipped", {}),
+        "problems": run.manifest.get("problems", []),
     }
 
 
@@ -90,6 +92,10 @@ def _closing_lines(run: Run) -> list[Text]:
     for cell in run.results.cells:
         for note, count in cell.notes.items():
             lines.append(Text(f"{cell.model}, {cell.task}: {count} × {note}", style="red"))
+    for task, reason in run.manifest.get("skipped", {}).items():
+        lines.append(Text(f"{task} was skipped: {reason}", style="yellow"))
+    for problem in run.manifest.get("problems", []):
+        lines += _problem_lines(problem)
     if any(not row.valid for row in run.results.scores):
         lines.append(
             Text(
@@ -104,6 +110,12 @@ def _closing_lines(run: Run) -> list[Text]:
         lines.append(Text(f"Every answer so far is safe. Go on with: evalkit resume {run.path}"))
     lines.append(Text(f"Run folder: {run.path}"))
     return lines
+
+
+def _problem_lines(problem: dict[str, Any]) -> list[Text]:
+    place = f"{problem['model']}, {problem['task']}"
+    told = [problem["failure"], *problem["samples"]]
+    return [Text(f"{place}: {what}", style="red") for what in told if what]
 
 
 def _engine_lines(engine: dict[str, Any]) -> list[str]:

@@ -84,6 +84,7 @@ def new_manifest(plan: Plan, command: Sequence[str], now: datetime) -> dict[str,
             for m in plan.members
         ],
         "tasks": {one.ref.name: {} for one in plan.selected},
+        "skipped": plan.skipped,
         "groups": {group.name: list(group.members) for group in plan.groups},
         "versions": versions(),
         "host": {

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from evalkit.config.run_config import ModelEntry, RunConfig, check_config
-from evalkit.data.inventory import where
 from evalkit.data.options import DataOptions, data_options
-from evalkit.data.refusals import not_here
 from evalkit.evaluation.prompting import decide_prompting
 from evalkit.models.protocol import Model
 from evalkit.models.registry import create_model
 from evalkit.tasks.catalogue import info_of, load, select
-from evalkit.tasks.datasets import datasets_of
 from evalkit.tasks.protocol import Group, Prompting, Task, TaskInfo, TaskRef
 from evalkit.tasks.suites import SuiteEntry, load_suite
 
@@ -71,6 +68,8 @@ class Plan:
     selected: list[Selected]
     groups: tuple[Group, ...]
     jobs: list[PlannedJob] = field(default_factory=list)
+    #: Tasks of a suite that this machine cannot run, and why.
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def choose(config: RunConfig) -> tuple[list[Selected], tuple[Group, ...]]:
@@ -114,18 +113,22 @@ def draft(
     check_config(config)
     data = data_options(config.mirror or None, config.offline or None, environ)
     selected, groups = choose(config)
-    members = [Member(entry, _model(entry, instances)) for entry in config.entries()]
+    members = [
+        Member(entry, _model(entry, instances, config.concurrency)) for entry in config.entries()
+    ]
     return Plan(config, data, members, selected, groups)
 
 
-def _model(entry: ModelEntry, instances: Mapping[str, Model]) -> Model:
+def _model(entry: ModelEntry, instances: Mapping[str, Model], concurrency: int | None) -> Model:
     spec = entry.spec()
     if spec.label in instances:
         return instances[spec.label]
     model = create_model(spec)
     model.name = spec.label
-    if entry.concurrency is not None:
-        model.concurrency = entry.concurrency
+    wanted = entry.concurrency or concurrency
+    # what runs in this process knows itself how much it can do at once
+    if wanted is not None and not getattr(model, "in_process", False):
+        model.concurrency = wanted
     return model
 
 
@@ -149,23 +152,3 @@ def assign(plan: Plan) -> None:
         for member in plan.members
         for one in plan.selected
     ]
-
-
-def check_data(plan: Plan) -> None:
-    """Make sure that rows can be had before anything is sent.
-
-    The first task is loaded. Without a network every other task's data sets are looked up
-    too; with one, a later task whose rows cannot be had fails alone.
-
-    Raises:
-        InputError: The rows of a task cannot be had, or it cannot be asked this way.
-    """
-    first = plan.jobs[0]
-    first.preloaded.append(first.load())
-    if not plan.data.offline:
-        return
-    for one in plan.selected:
-        for ref in datasets_of(one.ref):
-            found = where(ref, plan.data)
-            if found.place == "nowhere":
-                raise not_here(ref.path, ref.config, found.detail)

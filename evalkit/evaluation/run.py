@@ -26,7 +26,8 @@ from evalkit.evaluation.estimate import check_cost
 from evalkit.evaluation.logs import set_log_level
 from evalkit.evaluation.manifest import claim_folder, default_folder, new_manifest
 from evalkit.evaluation.opening import close_models, open_models
-from evalkit.evaluation.plan import Plan, PlannedJob, assign, check_data, draft
+from evalkit.evaluation.plan import Plan, PlannedJob, assign, draft
+from evalkit.evaluation.preflight import check_data
 from evalkit.evaluation.pricing import price_function
 from evalkit.evaluation.record import Recorder
 from evalkit.models.protocol import Model
@@ -205,7 +206,6 @@ class _Evaluation:
 def _settings(plan: Plan) -> EngineSettings:
     config = plan.config
     return EngineSettings(
-        concurrency=config.concurrency,
         max_attempts=config.max_attempts,
         deadline_s=config.deadline_s,
         rates={m.model.provider: rates for m in plan.members if (rates := _rates(m.entry))},
