@@ -274,6 +274,7 @@ def task_info(ref: TaskRef, task: Any, notes: Sequence[str] = ()) -> TaskInfo:
         num_fewshot=int(task.get_config("num_fewshot") or 0),
         source=str(task.DATASET_PATH or ""),
         description="; ".join(notes),
+        heavy_scoring=bool(getattr(task, "UNSAFE_CODE", False)),
     )
 
 

@@ -8,12 +8,14 @@ generators there. So a task is built alone, when it is needed, with the generato
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.data.options import DataOptions
 from evalkit.errors import ConfigError, DataError, InputError, UnsupportedError
 from evalkit.records import Record, content_hash
+from evalkit.tasks.lm_eval.code_eval import runs_in_sandbox, sandboxed_code_eval
 from evalkit.tasks.lm_eval.definitions import FUNCTION, Definitions
 from evalkit.tasks.lm_eval.runtime import OTHER_SEED, metrics_offline, prepare, seeded, without_bars
 from evalkit.tasks.lm_eval.values import plain
@@ -55,7 +57,8 @@ def build(ref: TaskRef, data: DataOptions, seed: int = OTHER_SEED) -> Built:
         ConfigError: Its definition is wrong.
     """
     definition = definition_of(ref)
-    _refuse(ref.name, definition)
+    _refuse(ref, definition)
+    runs_code = bool(definition.get("unsafe_code"))
     # lm-eval imports datasets, so that both are slow to import
     from evalkit.data.redirect import redirected
 
@@ -65,9 +68,10 @@ def build(ref: TaskRef, data: DataOptions, seed: int = OTHER_SEED) -> Built:
         seeded(seed),
         metrics_offline(data.offline),
         without_bars(),
+        sandboxed_code_eval(Path(ref.path)) if runs_code else nullcontext(),
     ):
         task = _construct(ref)
-        _refuse_built(ref.name, task)
+        _refuse_built(ref, task)
         _check_metrics(ref.name, task)
         docs = _documents(task)
     if not hasattr(docs, "__getitem__"):
@@ -95,21 +99,21 @@ def _rows_name(origins: Sequence[Origin], docs: Any) -> str:
     return f"made:{content_hash([plain(doc) for doc in docs])}"
 
 
-def _refuse(name: str, definition: dict[str, Any]) -> None:
+def _refuse(ref: TaskRef, definition: dict[str, Any]) -> None:
     if definition.get("doc_to_image") or definition.get("doc_to_audio"):
         raise UnsupportedError(
-            f"Task {name!r} shows pictures or plays sound, and requests here carry text only"
+            f"Task {ref.name!r} shows pictures or plays sound, and requests here carry text only"
         )
-    if definition.get("unsafe_code"):
+    if definition.get("unsafe_code") and not runs_in_sandbox(Path(ref.path)):
         raise UnsupportedError(
-            f"Task {name!r} runs the model's code inside this process, without a sandbox; "
+            f"Task {ref.name!r} runs the model's code inside this process, without a sandbox; "
             "evalkit's own tasks in the category code run it in one (evalkit tasks list)"
         )
 
 
-def _refuse_built(name: str, task: Any) -> None:
+def _refuse_built(ref: TaskRef, task: Any) -> None:
     flags = {"doc_to_image": getattr(task, "MULTIMODAL", False)}
-    _refuse(name, flags | {"unsafe_code": getattr(task, "UNSAFE_CODE", False)})
+    _refuse(ref, flags | {"unsafe_code": getattr(task, "UNSAFE_CODE", False)})
 
 
 def _check_metrics(name: str, task: Any) -> None:

@@ -66,6 +66,7 @@ def entry_info(entry: Entry) -> TaskInfo:
         metrics=tuple(entry.metrics) or _METRICS.get(entry.output_type, ()),
         num_fewshot=entry.num_fewshot or 0,
         source=entry.dataset_path,
+        heavy_scoring=entry.unsafe_code,
     )
 
 
