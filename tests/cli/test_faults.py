@@ -35,7 +35,11 @@ def test_faults_cost_no_sample_and_change_no_score(tmp_path):
     told = json.loads((tmp_path / "wild" / "manifest.json").read_text())["engine"]
     without_model = [{**row, "model": ""} for row in scores(tmp_path / "wild")]
     assert without_model == [{**row, "model": ""} for row in scores(tmp_path / "calm")]
-    assert sum(told["failed_attempts"].values()) == sum(wild.stats.faults.values()) > 100
+    # a busy machine adds time-outs of its own; all else is the server's doing alone
+    failed = told["failed_attempts"]
+    assert failed.pop("timeout") >= wild.stats.faults.pop("hanging") > 0
+    assert failed == wild.stats.faults
+    assert sum(failed.values()) > 100
     assert "Failed attempts" in ended.stdout
 
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -44,13 +43,21 @@ def test_reading_it_imports_nothing_heavy(definitions):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_second_reading_is_quick():
+def test_the_second_reading_opens_no_definition():
     from evalkit.tasks.lm_eval.index import _cache_file, _read
 
     read_index()
-    started = time.process_time()
+    opened, watching = [], [True]  # a hook stays for the life of the process
+
+    def watch(event, args):
+        if event == "open" and watching:
+            opened.append(args[0])
+
+    sys.addaudithook(watch)
     assert _read(_cache_file(lm_eval_folder()))
-    assert time.process_time() - started < 0.5
+    watching.clear()
+    assert opened
+    assert not [path for path in opened if str(path).endswith(".yaml")]
 
 
 def test_a_half_written_cache_is_built_again(tmp_path, monkeypatch):
