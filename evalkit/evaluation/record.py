@@ -39,6 +39,8 @@ class Recorder:
     writers: dict[Key, SampleWriter] = field(default_factory=dict)
     tallies: dict[Key, Tally] = field(default_factory=dict)
     rows: dict[Key, list[ScoreRow]] = field(default_factory=dict)
+    #: Tasks whose samples are all scored, but whose metrics could not be computed, and why.
+    unscored: dict[Key, str] = field(default_factory=dict)
 
     def add(
         self,
@@ -68,8 +70,14 @@ class Recorder:
             self._begin(job, task)
         path = self.writers.pop(key).finish()
         tally = self.tallies[key]
-        scores = read_scores_of(path)
-        self.rows[key] = task_rows(task, tally, scores, self.plan.config.max_errors)
+        try:
+            self.rows[key] = task_rows(
+                task, tally, read_scores_of(path), self.plan.config.max_errors
+            )
+        except Exception as error:
+            # a task's own code: its failure must not take other tasks' results away
+            self.rows[key] = []
+            self.unscored[key] = f"its metrics could not be computed: {error!r}"
         self.manifest["tasks"][key[1]][key[0]] = task_entry(task)
         self.save()
 

@@ -189,6 +189,9 @@ class _Evaluation:
             | {"samples": list(job.problems)}
             for job in outcome.jobs
             if job.failure or job.problems
+        ] + [
+            {"task": task, "model": model, "failure": reason, "samples": []}
+            for (model, task), reason in self.recorder.unscored.items()
         ]
         self.recorder.save()
 
@@ -200,6 +203,7 @@ class _Evaluation:
         lost = any(
             tally.failed or tally.statuses["unscored"] for tally in self.recorder.tallies.values()
         )
+        lost = lost or bool(self.recorder.unscored)
         return "failed" if lost or not all(job.complete for job in outcome.jobs) else "done"
 
 
