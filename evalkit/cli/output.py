@@ -37,7 +37,12 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=title or None, title_justify="left", header_style="bold")
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        header_style="bold",
+        show_header=any(columns),
+    )
     for column in columns:
         right = column.endswith(">")
         made.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold")

@@ -128,9 +128,13 @@ def merge(path: Path | None, flags: dict[str, Any]) -> RunConfig:
     base = read_yaml(path, RunConfig) if path else RunConfig()
     fields = {name: getattr(base, name) for name in RunConfig.__struct_fields__}
     try:
-        return msgspec.convert({**fields, **flags}, RunConfig)
+        config = msgspec.convert({**fields, **flags}, RunConfig)
     except msgspec.ValidationError as error:
         raise InputError(f"Wrong setting: {error}") from None
+    # a run may be resumed from another folder
+    return msgspec.structs.replace(
+        config, include_path=tuple(str(Path(p).expanduser().resolve()) for p in config.include_path)
+    )
 
 
 def _number(flag: str, text: str | None) -> int | float | None:

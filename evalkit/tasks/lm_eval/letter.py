@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from string import ascii_uppercase
 from typing import Any
+
+import msgspec
 
 from evalkit.errors import UnsupportedError
 from evalkit.records import (
@@ -74,6 +76,13 @@ class LetterTask(LmEvalTask):
     def __init__(self, ref: TaskRef, built: Built, prompting: Prompting) -> None:
         super().__init__(ref, built, prompting)
         self.scores_together = False
+        self.info = msgspec.structs.replace(self.info, metrics=("acc",))
+
+    def samples(self, limit: int | float | None) -> Iterator[Sample]:
+        """lm-eval's documents in its order; the target is the right choice's letter."""
+        for sample in super().samples(limit):
+            right = question_of(self._task, self._doc(sample), self.prompting.seed).right
+            yield msgspec.structs.replace(sample, target="".join(right))
 
     def requests(self, sample: Sample, answers: Sequence[Response]) -> Sequence[Request]:
         """One request: the question with its worked examples."""
