@@ -49,7 +49,9 @@ def progress_for(*, quiet: bool = False, stream: TextIO | None = None) -> Observ
         return PlainProgress(stream)
     from rich.console import Console
 
-    return RichProgress(Console(file=stream))
+    console = Console(file=stream)
+    # such a terminal cannot draw over what it has shown
+    return PlainProgress(stream) if console.is_dumb_terminal else RichProgress(console)
 
 
 class SilentProgress:

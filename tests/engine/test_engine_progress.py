@@ -19,6 +19,10 @@ from evalkit.engine.tally import Tally
 from evalkit.records import Usage
 
 
+def terminal_console(out):
+    return Console(file=out, force_terminal=True, width=200, _environ={"TERM": "xterm"})
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -94,7 +98,7 @@ def test_plain_progress_says_how_it_ended(clock):
 
 def test_a_terminal_is_drawn_four_times_a_second_at_most(clock):
     out = Terminal()
-    console = Console(file=out, force_terminal=True, width=200)
+    console = terminal_console(out)
     progress = RichProgress(console, clock=clock)
     progress.start({"gpt": busy()})
     before = len(out.getvalue())
@@ -108,7 +112,7 @@ def test_a_terminal_is_drawn_four_times_a_second_at_most(clock):
 
 def test_a_name_with_brackets_is_shown_as_it_is(clock):
     out = Terminal()
-    progress = RichProgress(Console(file=out, force_terminal=True, width=200), clock=clock)
+    progress = RichProgress(terminal_console(out), clock=clock)
     progress.start({"[red]gpt": Tally("[red]gpt")})
     progress.tick()
     progress.stop()
