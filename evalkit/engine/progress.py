@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -40,7 +41,12 @@ class Observer(Protocol):
         ...
 
 
-def progress_for(*, quiet: bool = False, stream: TextIO | None = None) -> Observer:
+def progress_for(
+    *,
+    quiet: bool = False,
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Observer:
     """The observer that suits where the output goes: a terminal, a log file, or nobody."""
     stream = sys.stderr if stream is None else stream
     if quiet:
@@ -49,7 +55,7 @@ def progress_for(*, quiet: bool = False, stream: TextIO | None = None) -> Observ
         return PlainProgress(stream)
     from rich.console import Console
 
-    console = Console(file=stream)
+    console = Console(file=stream, _environ=environ)
     # such a terminal cannot draw over what it has shown
     return PlainProgress(stream) if console.is_dumb_terminal else RichProgress(console)
 

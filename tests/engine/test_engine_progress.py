@@ -120,15 +120,17 @@ def test_a_name_with_brackets_is_shown_as_it_is(clock):
 
 
 @pytest.mark.parametrize(
-    ("stream", "quiet", "kind"),
+    ("stream", "quiet", "term", "kind"),
     [
-        (Terminal(), False, RichProgress),
-        (io.StringIO(), False, PlainProgress),
-        (Terminal(), True, SilentProgress),
+        (Terminal(), False, "xterm", RichProgress),
+        (Terminal(), False, "dumb", PlainProgress),
+        (io.StringIO(), False, "xterm", PlainProgress),
+        (Terminal(), True, "xterm", SilentProgress),
     ],
 )
-def test_the_observer_suits_the_output(stream, quiet, kind):
-    assert isinstance(progress_for(quiet=quiet, stream=stream), kind)
+def test_the_observer_suits_the_output(stream, quiet, term, kind):
+    observer = progress_for(quiet=quiet, stream=stream, environ={"TERM": term})
+    assert isinstance(observer, kind)
 
 
 def test_a_lost_terminal_is_only_a_lost_terminal(clock):
