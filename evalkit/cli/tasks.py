@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalkit.cli.output import Json, print_json, print_table
+from evalkit.cli.output import Json, print_columns, print_json, print_table
 
 if TYPE_CHECKING:
     from evalkit.records import Request
@@ -34,10 +34,9 @@ def list_tasks(
     if json:
         print_json({"tasks": rows})
         return
-    columns = ["name", "kind", "category", "title"]
-    print_table(
-        f"{len(rows):,} tasks", columns, [[r.name, r.kind, r.category, r.title] for r in rows]
-    )
+    cells = [[row.name, row.kind, row.category, row.title] for row in rows]
+    print_columns(["name", "kind", "category", "title"], cells)
+    typer.echo(f"{len(rows):,} names", err=True)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -68,13 +68,17 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def new_manifest(plan: Plan, command: Sequence[str], now: datetime) -> dict[str, Any]:
-    """The manifest of a run that starts."""
+def new_manifest(
+    plan: Plan, command: Sequence[str], now: datetime, earlier: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The manifest of a run that starts, or goes on from that of an `earlier` session."""
+    sessions = (earlier or {}).get("sessions", [])
     return {
         "evalkit": version("evalkit"),
         "state": "running",
         "started": now.isoformat(timespec="seconds"),
         "command": list(command),
+        "sessions": [*sessions, {"started": now.isoformat(timespec="seconds")}],
         "config": plan.config,
         "identity": identity(plan.config),
         "run_id": content_hash(identity(plan.config))[:16],

@@ -96,14 +96,14 @@ async def evaluate_async(
     set_log_level(config.log_level)
     plan = draft(config, environ, instances)
     folder = Path(config.output) if config.output else default_folder(config, clock())
-    claim_folder(folder, config)
+    earlier = claim_folder(folder, config)
     await open_models(plan)
     try:
         assign(plan)
         check_data(plan)
         await check_cost(plan, folder)
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = new_manifest(plan, command, clock())
+        manifest = new_manifest(plan, command, clock(), earlier)
         return await _Evaluation(plan, folder, manifest, clock).run(observer)
     finally:
         await close_models(plan)
@@ -193,6 +193,8 @@ class _Evaluation:
             {"task": task, "model": model, "failure": reason, "samples": []}
             for (model, task), reason in self.recorder.unscored.items()
         ]
+        names = ("ended", "state", "reason", "engine")
+        self.manifest["sessions"][-1] |= {name: self.manifest[name] for name in names}
         self.recorder.save()
 
     def _state(self, outcome: Outcome) -> str:

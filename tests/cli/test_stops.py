@@ -1,5 +1,6 @@
 """A run that stops midway says why, and goes on later."""
 
+import json
 import signal
 import threading
 
@@ -44,6 +45,8 @@ def test_a_key_that_is_taken_away_stops_the_run_which_goes_on_later(tmp_path):
     assert again.returncode == 0, again.stderr
     assert gate.asked - before == 30
     assert scores(tmp_path / "out")[0]["n"] == 60
+    sessions = json.loads((tmp_path / "out" / "manifest.json").read_text())["sessions"]
+    assert [session["state"] for session in sessions] == ["stopped", "done"]
 
 
 def test_an_interrupted_run_ends_with_130_and_goes_on_later(tmp_path):
