@@ -129,11 +129,20 @@ def _engine_lines(engine: dict[str, Any]) -> list[str]:
         "journal, "
         f"{engine.get('deduplicated', 0):,} asked once for several samples, {seconds:,.1f} s"
     )
+    rates = [_rate(name, model) for name, model in engine.get("models", {}).items()]
     failures = {k: v for k, v in engine.get("failed_attempts", {}).items() if v}
     if not failures:
-        return [first]
+        return [first, *(rates if len(rates) > 1 else [])]
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(failures.items()))
-    return [first, f"Failed attempts (asked again where that can help): {told}"]
+    return [first, *(rates if len(rates) > 1 else [])] + [
+        f"Failed attempts (asked again where that can help): {told}"
+    ]
+
+
+def _rate(name: str, model: dict[str, Any]) -> str:
+    sent, seconds = model.get("sent", 0), model.get("seconds", 0.0)
+    rate = f", {sent / seconds:,.1f} a second" if seconds > 0 else ""
+    return f"  {name}: {sent:,} sent{rate}"
 
 
 def print_plan(plans: Sequence[JobPlan]) -> None:
