@@ -53,6 +53,9 @@ def run(
     max_tokens: Annotated[int | None, Opt(help="Instead of the task's own.")] = None,
     repeats: Annotated[int | None, Opt(help="Answers a sample.")] = None,
     concurrency: Annotated[int | None, Opt(help="Requests in flight a model.")] = None,
+    deadline: Annotated[
+        float | None, Opt(metavar="SECONDS", help="How long one attempt at an answer may take.")
+    ] = None,
     max_cost: Annotated[float | None, Opt(metavar="USD", help="Stop before spending more.")] = None,
     output: Annotated[
         str | None, Opt("-o", "--output", help="The run folder; an existing one goes on.")
@@ -87,6 +90,7 @@ def run(
         "max_tokens": max_tokens,
         "repeats": repeats,
         "concurrency": concurrency,
+        "deadline_s": deadline,
         "max_cost": max_cost,
         "output": output,
         "mirror": mirror,

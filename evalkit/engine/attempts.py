@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,23 +13,47 @@ from evalkit.errors import TransientError
 from evalkit.models.protocol import Model
 from evalkit.records import Request, Response
 
+#: So many answers must be known before a slow one looks like one that never comes.
+ENOUGH_ANSWERS = 20
+#: How many times longer than the slowest answer so far that is.
+FAR_SLOWER = 10.0
+
 
 class Attempts:
-    """Calls one model; a call takes at most `deadline_s` for each of its requests."""
+    """Calls one model; a call takes at most `deadline_s` for each of its requests.
+
+    Some servers lose a request now and then and never answer it. Where asking again costs
+    nothing (`model.suspect_after_s`), an attempt that takes ten times as long as the slowest
+    answer so far, and at least that long, is given up early; the next one of the same request
+    may take twice as long, and so on up to the deadline.
+    """
 
     def __init__(self, model: Model, deadline_s: float | None) -> None:
         self._model, self._deadline_s = model, deadline_s
+        self._suspect_after_s: float | None = getattr(model, "suspect_after_s", None)
+        self._answered, self._slowest_s = 0, 0.0
         self._abandoned: set[asyncio.Future[Any]] = set()
 
-    async def ask(self, requests: Sequence[Request]) -> Sequence[Response]:
-        """What the model says to `requests`, one response each.
+    def seconds_for(self, attempt: int) -> float | None:
+        """How long attempt number `attempt` (from 1) of a request may take."""
+        if self._deadline_s is None or self._suspect_after_s is None:
+            return self._deadline_s
+        if self._answered < ENOUGH_ANSWERS:
+            return self._deadline_s
+        early = max(self._suspect_after_s, FAR_SLOWER * self._slowest_s)
+        return min(self._deadline_s, early * 2.0 ** min(attempt - 1, 16))
+
+    async def ask(self, requests: Sequence[Request], attempt: int = 1) -> Sequence[Response]:
+        """What the model says to `requests`, one response each, at their `attempt`.
 
         Raises:
             TransientError: The deadline passed.
             TypeError: The adapter did not return one response a request.
             Exception: What the adapter raised.
         """
-        seconds = None if self._deadline_s is None else self._deadline_s * len(requests)
+        each = self.seconds_for(attempt)
+        seconds = None if each is None else each * len(requests)
+        started = time.monotonic()
         call = asyncio.ensure_future(self._model.ask(requests))
         try:
             done, _ = await asyncio.wait((call,), timeout=seconds)
@@ -41,7 +66,10 @@ class Attempts:
             raise TransientError(f"no answer within the deadline of {seconds:g} s") from cause
         if call.cancelled():
             raise RuntimeError("the adapter cancelled its own call")
-        return check_responses(requests, call.result())
+        responses = check_responses(requests, call.result())
+        self._answered += len(responses)
+        self._slowest_s = max(self._slowest_s, time.monotonic() - started)
+        return responses
 
     def _abandon(self, call: asyncio.Future[Any]) -> None:
         """Cancel a call without waiting: an adapter that ignores it must not hold us."""

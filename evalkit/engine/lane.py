@@ -162,7 +162,10 @@ class Lane:
         sent_at = self.parts.clock()
         self._count_sent(batch, sent_at)
         try:
-            responses = await self._attempts.ask([pending.request for pending in batch])
+            responses = await self._attempts.ask(
+                [pending.request for pending in batch],
+                attempt=1 + max(pending.attempts for pending in batch),
+            )
         except Exception as error:
             failure = error
         else:

@@ -49,9 +49,10 @@ class Model(Protocol):
         batch: How many requests one call of `ask` takes at most (1 for HTTP).
 
     An adapter may also have `deadline_s` (seconds that one attempt may take; None for as long
-    as it takes), `rate_headers` (the rate-limit headers of the latest answer) and `in_process`
-    (True where the model is loaded into this process, which is done after all servers were
-    found to answer).
+    as it takes), `suspect_after_s` (seconds after which an attempt that is far slower than all
+    before may be given up early, because asking again is free), `rate_headers` (the rate-limit
+    headers of the latest answer) and `in_process` (True where the model is loaded into this
+    process, which is done after all servers were found to answer).
     """
 
     name: str

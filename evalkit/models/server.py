@@ -91,6 +91,8 @@ class ServerModel:
     """One model of one server; see the module's text."""
 
     batch = 1
+    #: A request to one's own server is free, and some are lost without a word.
+    suspect_after_s = 60.0
 
     def __init__(self, spec: ModelSpec, params: ServerParams) -> None:
         self.name = spec.label
