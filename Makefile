@@ -45,7 +45,7 @@ bench: $(VENV)/.test
 
 lock:
 	uv pip compile pyproject.toml constraints.in --extra dev --extra local --extra app --extra benchmarks \
-		--universal --no-annotate --no-header --quiet --upgrade --output-file constraints.txt
+		--universal --python-version 3.10 --no-annotate --no-header --quiet --upgrade --output-file constraints.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
