@@ -7,6 +7,7 @@ Examples: `openai/gpt-4o`, `anthropic/claude-3-5-sonnet-latest?max_tokens=4096`,
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
@@ -26,8 +27,11 @@ class ModelSpec(Record, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """The name that tables and folders show."""
-        return self.alias or (f"{self.provider}/{self.name}" if self.name else self.provider)
+        """The name that tables and folders show; of a local path only its last part."""
+        if self.alias:
+            return self.alias
+        is_path = self.name.startswith(("/", "./", "../", "~"))
+        return f"{self.provider}/{PurePath(self.name).name if is_path else self.name}"
 
 
 Params = TypeVar("Params", bound=Record)

@@ -26,6 +26,11 @@ def test_the_label_is_the_alias_where_there_is_one():
     assert ModelSpec(provider="openai", name="gpt-4o", alias="omni").label == "omni"
 
 
+@pytest.mark.parametrize("path", ["/models/mine", "./mine", "../models/mine/", "~/mine"])
+def test_a_local_folder_is_called_by_its_last_part(path):
+    assert parse_model_spec(f"hf/{path}").label == "hf/mine"
+
+
 @pytest.mark.parametrize("text", ["", "gpt-4o", "openai/", "/gpt-4o", "?a=b"])
 def test_what_is_not_provider_slash_name_is_refused(text):
     with pytest.raises(InputError, match="provider/name"):
