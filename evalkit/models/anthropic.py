@@ -17,31 +17,20 @@ https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from evalkit.config.model_spec import ModelSpec, read_params
-from evalkit.errors import InputError, ModelError, RequestError, TransientError, UnreachableError
+from evalkit.errors import InputError, RequestError, TransientError
 from evalkit.models import anthropic_wire as wire
 from evalkit.models.anthropic_cache import PrefixMemory
-from evalkit.models.http_errors import (
-    error_for,
-    hide_secrets,
-    is_transport_error,
-    rate_headers,
-)
-from evalkit.models.parameters import estimate_tokens, identity_of, json_object, read_key
-from evalkit.models.prices import price_of
-from evalkit.models.protocol import Capabilities
-from evalkit.records import Message, Record, Request, Response, canonical
+from evalkit.models.http_errors import hide_secrets, is_transport_error
+from evalkit.models.sdk import Json, SdkModel, SdkParams
+from evalkit.records import Message, Request, Response, canonical
 
 if TYPE_CHECKING:
     import anthropic
 
-Json = dict[str, Any]
-
-_OPEN_TIMEOUT_S = 5.0
 #: The SDK wants longer answers streamed, for a silent connection may be cut after minutes.
 _STREAM_ABOVE = 16_000
 _VERSION = re.compile(r"^claude-(?:[a-z]+-)?(\d+)(?:-(\d{1,2}))?(?=-|$)")
@@ -58,14 +47,12 @@ _STREAMED_ERRORS = {
 _SAMPLING_NAMES = ("temperature", "top_p", "top_k")
 
 
-class AnthropicParams(Record, frozen=True, kw_only=True):
-    """Parameters of `anthropic/`; sampling ones override what a task asks for.
+class AnthropicParams(SdkParams, frozen=True, kw_only=True):
+    """Parameters of `anthropic/`, besides `SdkParams`; sampling ones override a task's.
+
+    `base_url` goes without `/v1`.
 
     Args:
-        base_url: Another address of the same API (without `/v1`).
-        api_key_env: The variable with the key.
-        concurrency: Requests in flight.
-        timeout_s: How long one answer may take.
         max_tokens: Overrides a task's.
         temperature: Overrides a task's.
         top_p: Overrides a task's, and its temperature with it: newer models refuse both at once.
@@ -73,14 +60,10 @@ class AnthropicParams(Record, frozen=True, kw_only=True):
         thinking: `adaptive`, `off`, or a number of tokens, which `max_tokens` is raised by.
         effort: How much effort the model puts in, where it knows that.
         cache: `auto` marks prefixes that come again, `off` none.
-        context_length: Where it is not known to evalkit.
-        extra_body: A JSON object whose fields are added to every request.
     """
 
-    base_url: str = ""
     api_key_env: str = "ANTHROPIC_API_KEY"
     concurrency: int = 16
-    timeout_s: float = 600.0
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -88,11 +71,6 @@ class AnthropicParams(Record, frozen=True, kw_only=True):
     thinking: str = ""
     effort: str = ""
     cache: Literal["auto", "off"] = "auto"
-    context_length: int | None = None
-    extra_body: str | dict[str, Any] = ""
-
-
-_NOT_IDENTITY = ("api_key_env", "concurrency", "timeout_s", "cache", "base_url")
 
 
 def create(spec: ModelSpec) -> AnthropicModel:
@@ -110,25 +88,20 @@ def version_of(model: str) -> tuple[int, int] | None:
     return (int(found.group(1)), int(found.group(2) or 0)) if found else None
 
 
-class AnthropicModel:
+class AnthropicModel(SdkModel):
     """One of Anthropic's models; see the module's text."""
 
-    batch = 1
+    vendor = "anthropic"
+    not_identity = (*SdkModel.not_identity, "cache")
+
+    _params: AnthropicParams
 
     def __init__(self, spec: ModelSpec, params: AnthropicParams) -> None:
-        self.name, self.provider = spec.label, spec.provider
-        self.concurrency, self.deadline_s = params.concurrency, params.timeout_s
-        self.rate_headers: dict[str, str] = {}
-        self._params, self._model = params, spec.name
-        self._extra = json_object(params.extra_body, spec.label, "extra_body")
+        super().__init__(spec, params)
         self._thinking = read_thinking(params.thinking, spec.label)
-        self._price = price_of("anthropic", spec.name)
         self._version = version_of(spec.name)
-        self._client: anthropic.AsyncAnthropic | None = None
-        self._key = ""
         minimum = (self._price.min_cache_tokens if self._price else None) or 1024
         self._prefixes = PrefixMemory(minimum) if params.cache == "auto" else None
-        self.identity = identity_of(spec, params, base_url=params.base_url, leave_out=_NOT_IDENTITY)
         if not self._samples:
             self.identity["not_sent"] = ", ".join(_SAMPLING_NAMES)
 
@@ -137,101 +110,24 @@ class AnthropicModel:
         thinks = self._thinking is not None and self._thinking["type"] != "disabled"
         return not thinks and (self._version is None or self._version < (4, 7))
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the model can do."""
-        price = self._price
-        return Capabilities(
-            chat=True,
-            text=False,
-            loglikelihood=False,
-            tools=True,
-            system=True,
-            context_length=self._params.context_length or (price.context_length if price else None),
-            max_output_tokens=price.max_output_tokens if price else None,
-        )
-
-    async def open(self) -> None:
-        """Find the key and, at another address than Anthropic's, whether a server answers.
-
-        Raises:
-            MissingKeyError: The key's variable is not set.
-            UnreachableError: Nothing answers at `base_url`.
-            InputError: The server there refuses the key.
-        """
-        self._key = read_key(self._params.api_key_env, self.name)
-        self._client = _client(self._params, self._key)
-        if not self._params.base_url:
-            return
-        try:
-            await self._reach(self._client)
-        except BaseException:  # whoever cannot open a model will not close it either
-            await self.close()
-            raise
-
-    async def _reach(self, client: anthropic.AsyncAnthropic) -> None:
-        import anthropic
-
-        try:
-            await client.with_options(timeout=_OPEN_TIMEOUT_S).models.with_raw_response.list()
-        except (anthropic.AuthenticationError, anthropic.PermissionDeniedError) as error:
-            raise InputError(
-                f"The server at {self._params.base_url} refuses the key in "
-                f"{self._params.api_key_env}: {self._model_error(error)}"
-            ) from None
-        except anthropic.APIStatusError:
-            return  # something answers there; it need not list models
-        except anthropic.APIConnectionError as error:
-            why = hide_secrets(str(error.__cause__ or error), [self._key])
-            raise UnreachableError(
-                f"No server answers at {self._params.base_url} ({why}). "
-                "Start it, or correct base_url."
-            ) from None
-
-    async def close(self) -> None:
-        """Close all connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
-
-    def count_tokens(self, text: str) -> int:
-        """About how many tokens `text` has: the tokenizer is not public."""
-        return estimate_tokens(text)
-
-    async def ask(self, requests: Sequence[Request]) -> Sequence[Response]:
-        """Answer the requests, one after the other.
-
-        Raises:
-            ModelError: The attempt failed.
-        """
-        return [await self._answer(request) for request in requests]
-
     async def _answer(self, request: Request) -> Response:
         if request.kind != "generate":
             raise RequestError(f"{self.name} gives no log-likelihoods")
-        body = self._body(request)
-        started = time.perf_counter()
-        content = await self._post(body)
-        latency = time.perf_counter() - started
+        content, latency = await self._post(self._body(request))
         blank = [stop for stop in request.sampling.stop if not stop.strip()]
         return wire.response(content, stops=blank, latency_s=latency)
 
     # sending
 
-    async def _post(self, body: Json) -> bytes:
+    def _connect(self) -> anthropic.AsyncAnthropic:
         import anthropic
 
-        if self._client is None:
-            raise RuntimeError(f"{self.name} was asked before it was opened")
-        try:
-            if body["max_tokens"] > _STREAM_ABOVE:
-                return await self._streamed(self._client, body)
-            raw = await self._client.messages.with_raw_response.create(**_arguments(body))
-        except anthropic.APIError as error:
-            raise self._model_error(error) from None
-        self._remember(raw.headers)
-        content: bytes = raw.http_response.content
-        return content
+        return anthropic.AsyncAnthropic(**self._connection())
+
+    async def _send(self, client: anthropic.AsyncAnthropic, body: Json) -> bytes:
+        if body["max_tokens"] > _STREAM_ABOVE:
+            return await self._streamed(client, body)
+        return self._content(await client.messages.with_raw_response.create(**_arguments(body)))
 
     async def _streamed(self, client: anthropic.AsyncAnthropic, body: Json) -> bytes:
         try:
@@ -250,26 +146,8 @@ class AnthropicModel:
             raise TransientError(f"The stream of {self.name} ended before its answer did")
         return message.to_json(indent=None).encode()
 
-    def _remember(self, headers: Any) -> None:
-        if limits := rate_headers(headers):
-            self.rate_headers = limits
-
-    def _model_error(self, error: anthropic.APIError) -> ModelError:
-        import anthropic
-
-        if isinstance(error, anthropic.APIStatusError):
-            self._remember(error.response.headers)
-            return error_for(
-                _status(error),
-                error.response.headers,
-                error.body if isinstance(error.body, str) else canonical(error.body),
-                model=self.name,
-                secrets=[self._key],
-            )
-        if isinstance(error, anthropic.APITimeoutError):
-            return TransientError(f"{self.name} did not answer within {self._params.timeout_s:g} s")
-        why = hide_secrets(str(error.__cause__ or error), [self._key])
-        return TransientError(f"The connection to {self.name} failed: {why}")
+    def _refusal(self, error: anthropic.APIStatusError) -> tuple[int, bytes | str]:
+        return _status(error), error.body if isinstance(error.body, str) else canonical(error.body)
 
     # what to send
 
@@ -365,25 +243,3 @@ def _status(error: anthropic.APIStatusError) -> int:
     inner = body.get("error") if isinstance(body, dict) else None
     kind = inner.get("type", "") if isinstance(inner, dict) else ""
     return error.status_code if error.status_code >= 400 else _STREAMED_ERRORS.get(kind, 500)
-
-
-def _client(params: AnthropicParams, key: str) -> anthropic.AsyncAnthropic:
-    import anthropic
-
-    return anthropic.AsyncAnthropic(
-        api_key=key,
-        base_url=params.base_url or None,
-        max_retries=0,
-        timeout=params.timeout_s,
-        http_client=_transport(params.timeout_s),
-    )
-
-
-def _transport(timeout_s: float) -> Any:
-    """The SDK's aiohttp transport, about a third of the default one's CPU, where it is there."""
-    import anthropic
-
-    try:
-        return anthropic.DefaultAioHttpClient(timeout=timeout_s)
-    except RuntimeError:  # an SDK without the transport's package says so this way
-        return None
