@@ -16,24 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
-TASK = """
-name: sums
-version: "1"
-generator:
-  name: arithmetic
-  params: {{min_terms: 5, max_terms: 6, digits: 4}}
-  seed: 7
-  size: {size}
-prompt: "What is {{{{ question }}}}?"
-target: answer
-scorer: {{name: number}}
-sampling: {{max_tokens: 32}}
-"""
+from benchmarks.sums import write_sums
 
 
 def measure(samples: int, concurrency: int, folder: Path) -> dict[str, float | int]:
     """Run `samples` samples and say what the evalkit process took."""
-    (folder / "sums.yaml").write_text(TASK.format(size=samples))
+    write_sums(folder, samples)
     server = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.local_server", "--port", "0", "--no-count-bodies"],
         stdout=subprocess.PIPE,

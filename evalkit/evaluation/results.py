@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from evalkit.evaluation.tally import Tally
-from evalkit.records import Aggregate, Mode, Score
+from evalkit.records import Aggregate, Score
 from evalkit.runs import ScoreRow
 from evalkit.tasks.protocol import Group, Task
 
@@ -102,32 +104,20 @@ def group_rows(
 
 
 def _group_row(group: Group, used: Sequence[ScoreRow], aggregate: Aggregate) -> ScoreRow:
-    first = used[0]
-    mode: Mode = first.mode
     shots = {row.num_fewshot for row in used}
-    return ScoreRow(
-        model=first.model,
+    counts = ("total", "failed", "unscored", "unparsed", "truncated", "refused", "filtered")
+    return msgspec.structs.replace(
+        used[0],
         task=group.name,
-        metric=aggregate.metric,
-        filter=aggregate.filter,
+        group=True,
+        version=group.version,
         value=aggregate.value,
         stderr=aggregate.stderr,
         low=aggregate.low,
         high=aggregate.high,
         stderr_method=aggregate.method,
-        higher_is_better=first.higher_is_better,
-        mode=mode,
-        style=first.style,
         num_fewshot=shots.pop() if len(shots) == 1 else None,
-        group=True,
-        version=group.version,
         n=aggregate.n,
-        total=sum(row.total for row in used),
-        failed=sum(row.failed for row in used),
-        unscored=sum(row.unscored for row in used),
-        unparsed=sum(row.unparsed for row in used),
-        truncated=sum(row.truncated for row in used),
-        refused=sum(row.refused for row in used),
-        filtered=sum(row.filtered for row in used),
         valid=all(r.valid for r in used) and {r.task for r in used} == set(group.members),
+        **{name: sum(getattr(row, name) for row in used) for name in counts},
     )

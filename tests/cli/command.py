@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.sums import write_sums as sums
+
 #: A run in the test suite that takes longer than this hangs.
 LIMIT_S = 120
 
@@ -51,22 +53,4 @@ def scores(folder):
     return sorted(rows, key=lambda row: (row["model"], row["task"], row["metric"], row["filter"]))
 
 
-def sums(folder, size, name="sums"):
-    """A folder with a generated task of `size` sums; its name for --include-path."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    (Path(folder) / f"{name}.yaml").write_text(
-        f"""
-name: {name}
-version: "1"
-generator:
-  name: arithmetic
-  params: {{min_terms: 5, max_terms: 6, digits: 4}}
-  seed: 7
-  size: {size}
-prompt: "What is {{{{ question }}}}?"
-target: answer
-scorer: {{name: number}}
-sampling: {{max_tokens: 32}}
-"""
-    )
-    return folder
+__all__ = ["arguments", "environment", "evalkit", "scores", "start", "sums"]

@@ -14,14 +14,13 @@ FAULTS = Faults(
 )
 
 
-def run(tmp_path, name, server, *more):
+def run(tmp_path, name, server, setting="deadline_s: 1.0"):
     model = f"server/auto?base_url={server.base_url}&api=chat"
     config = tmp_path / f"{name}.yaml"
     config.write_text(
-        f"models: ['{model}']\ntasks: [sums]\ninclude_path: [{tmp_path / 'tasks'}]\n"
-        "deadline_s: 1.0\n"
+        f"models: ['{model}']\ntasks: [sums]\ninclude_path: [{tmp_path / 'tasks'}]\n{setting}\n"
     )
-    return evalkit("run", config, "--output", tmp_path / name, *more)
+    return evalkit("run", config, "--output", tmp_path / name)
 
 
 @pytest.mark.slow
@@ -47,13 +46,7 @@ def test_samples_that_stay_lost_are_named_and_make_the_result_invalid(tmp_path):
     sums(tmp_path / "tasks", 40)
     always = Faults(server_error=0.3, seed=1, max_per_body=1000)
     with LocalServer(Settings(faults=always)) as broken:
-        model = f"server/auto?base_url={broken.base_url}&api=chat"
-        config = tmp_path / "run.yaml"
-        config.write_text(
-            f"models: ['{model}']\ntasks: [sums]\ninclude_path: [{tmp_path / 'tasks'}]\n"
-            "max_attempts: 1\n"
-        )
-        ended = evalkit("run", config, "--output", tmp_path / "out")
+        ended = run(tmp_path, "out", broken, "max_attempts: 1")
     (row,) = scores(tmp_path / "out")
     assert ended.returncode == 1
     assert row["failed"] > 0
@@ -67,13 +60,7 @@ def test_running_again_asks_only_for_what_was_lost(tmp_path):
     sums(tmp_path / "tasks", 40)
     broken = Faults(server_error=0.3, seed=1, max_per_body=1)
     with LocalServer(Settings(faults=broken)) as server:
-        model = f"server/auto?base_url={server.base_url}&api=chat"
-        config = tmp_path / "run.yaml"
-        config.write_text(
-            f"models: ['{model}']\ntasks: [sums]\ninclude_path: [{tmp_path / 'tasks'}]\n"
-            "max_attempts: 1\n"
-        )
-        first = evalkit("run", config, "--output", tmp_path / "out")
+        first = run(tmp_path, "out", server, "max_attempts: 1")
         (row,) = scores(tmp_path / "out")
         before = server.stats.received
         second = evalkit("resume", tmp_path / "out")
