@@ -51,16 +51,14 @@ class Attempts:
             TypeError: The adapter did not return one response a request.
             Exception: What the adapter raised.
         """
-        each = self.seconds_for(attempt)
-        seconds = None if each is None else each * len(requests)
         started = time.monotonic()
         call = asyncio.ensure_future(self._model.ask(requests))
         try:
-            done, _ = await asyncio.wait((call,), timeout=seconds)
+            seconds = await self._wait(call, attempt, len(requests))
         except asyncio.CancelledError:
             self._abandon(call)
             raise
-        if not done:
+        if not call.done():
             self._abandon(call)
             cause = TimeoutError()
             raise TransientError(f"no answer within the deadline of {seconds:g} s") from cause
@@ -70,6 +68,23 @@ class Attempts:
         self._answered += len(responses)
         self._slowest_s = max(self._slowest_s, time.monotonic() - started)
         return responses
+
+    async def _wait(self, call: asyncio.Future[Any], attempt: int, requests: int) -> float | None:
+        """Wait for `call` as long as it may take; returns how long that was.
+
+        What may be suspected is learned while waiting: the very first requests leave before
+        any answer is known, and one of them may be the one that is lost.
+        """
+        started = time.monotonic()
+        while True:
+            each = self.seconds_for(attempt)
+            limit = None if each is None else each * requests
+            left = None if limit is None else limit - (time.monotonic() - started)
+            if call.done() or (left is not None and left <= 0):
+                return limit
+            if left is not None and self._suspect_after_s is not None:
+                left = min(left, self._suspect_after_s)
+            await asyncio.wait((call,), timeout=left)
 
     def _abandon(self, call: asyncio.Future[Any]) -> None:
         """Cancel a call without waiting: an adapter that ignores it must not hold us."""

@@ -1,10 +1,13 @@
 """How long an attempt may take."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.engine.attempts import ENOUGH_ANSWERS, Attempts
+from evalkit.errors import TransientError
 from evalkit.models.scripted import ScriptedModel
 from evalkit.records import Request
 
@@ -56,3 +59,21 @@ def test_no_attempt_takes_longer_than_the_deadline(attempt, deadline_s):
 async def test_answers_are_counted_as_they_come(answers):
     attempts = await used(OwnServer(lambda request: "a"), answers=answers)
     assert attempts._answered == answers
+
+
+class LosesTheFirst(ScriptedModel):
+    suspect_after_s = 0.05
+
+    async def ask(self, requests):
+        if requests[0].prompt == "lost":
+            await asyncio.Event().wait()
+        return await super().ask(requests)
+
+
+async def test_a_request_lost_before_any_answer_was_known_is_given_up_once_enough_are():
+    attempts = Attempts(LosesTheFirst(lambda request: "a"), 600.0)
+    lost = asyncio.create_task(attempts.ask([Request(kind="generate", prompt="lost")]))
+    for number in range(ENOUGH_ANSWERS):
+        await attempts.ask([Request(kind="generate", prompt=f"q{number}")])
+    with pytest.raises(TransientError, match="no answer within"):
+        await asyncio.wait_for(lost, timeout=30)
