@@ -92,7 +92,7 @@ class ServerModel:
 
     batch = 1
     #: A request to one's own server is free, and some are lost without a word.
-    suspect_after_s = 60.0
+    suspect_after_s = 30.0
 
     def __init__(self, spec: ModelSpec, params: ServerParams) -> None:
         self.name = spec.label
