@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from evalkit.evaluation.plan import Plan
 from evalkit.models.protocol import Model
+
+_log = logging.getLogger(__name__)
 
 
 async def open_models(plan: Plan) -> None:
@@ -38,10 +41,12 @@ async def _open_together(models: Sequence[Model]) -> None:
 
 
 async def close_models(plan: Plan) -> None:
-    """Close every model; a model that fails to close does not keep the others open."""
+    """Close every model; one that fails to close is logged and does not keep the others open."""
     closed = await asyncio.gather(
         *(member.model.close() for member in plan.members), return_exceptions=True
     )
-    for result in closed:
+    for member, result in zip(plan.members, closed, strict=True):
         if isinstance(result, asyncio.CancelledError):
             raise result
+        if isinstance(result, BaseException):
+            _log.warning("%s could not be closed: %r", member.label, result)
