@@ -91,8 +91,6 @@ class ServerModel:
     """One model of one server; see the module's text."""
 
     batch = 1
-    #: A request to one's own server is free, and some are lost without a word.
-    suspect_after_s = 30.0
 
     def __init__(self, spec: ModelSpec, params: ServerParams) -> None:
         self.name = spec.label
@@ -103,6 +101,8 @@ class ServerModel:
         self.provider = f"{spec.provider}@{urlsplit(self._base_url).netloc}"
         self._extra = json_object(params.extra_body, spec.label, "extra_body")
         self._secrets = _key(params)
+        # asking one's own server again is free; behind a key, an answer may have to be paid for
+        self.suspect_after_s = None if self._secrets else 30.0
         self._model = spec.name
         self._tokens: TokenSource | None = None
         self._scorer: PromptScorer | None = None

@@ -477,3 +477,10 @@ def test_sampling_left_to_the_server_is_not_sent(serve):
     model = create_model(parse_model_spec(spec(serve())))
     request = Request(kind="generate", prompt="x", sampling=Sampling(temperature=None))
     assert set(model._sampling(request, None)) == set()
+
+
+async def test_only_a_server_without_a_key_is_suspected_of_losing_requests(serve, monkeypatch):
+    server = serve()
+    monkeypatch.setenv("A_KEY", "secret")
+    assert create_model(parse_model_spec(spec(server))).suspect_after_s == 30
+    assert create_model(parse_model_spec(spec(server, api_key_env="A_KEY"))).suspect_after_s is None
