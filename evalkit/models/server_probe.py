@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
 from evalkit.errors import (
@@ -78,7 +77,7 @@ async def read_models(
     url = f"{base_url}/models"
     try:
         status, body = await client.get(url)
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+    except (asyncio.TimeoutError, OSError) as error:
         raise UnreachableError(
             f"No server answers at {base_url} ({why_unreachable(error)}). "
             "Start it, or correct base_url."
@@ -114,10 +113,10 @@ def why_unreachable(error: Exception) -> str:
     """Why nothing answered, in two words."""
     if isinstance(error, asyncio.TimeoutError):
         return f"no answer within {OPEN_TIMEOUT_S:g} s"
-    cause = getattr(error, "os_error", error)
-    if isinstance(cause, ConnectionRefusedError):
+    # a name with several addresses fails with all their errors in one
+    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
         return "connection refused"
-    return str(cause) or type(cause).__name__
+    return str(error) or type(error).__name__
 
 
 def choose_model(name: str, cards: Sequence[ModelCard], base_url: str) -> ModelCard:
@@ -149,7 +148,7 @@ async def llama_cpp_context(client: ServerClient, origin: str) -> int | None:
     try:
         status, body = await client.get(f"{origin}/props")
         props = msgspec.json.decode(body, type=_Props) if status == 200 else _Props()
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError, msgspec.DecodeError):
+    except (asyncio.TimeoutError, OSError, msgspec.DecodeError):
         return None
     return props.default_generation_settings.n_ctx
 
