@@ -13,6 +13,7 @@ EvalkitError
 └── ModelError            one attempt at a model failed; the engine decides what follows
     ├── TransientError    worth asking again (429, 5xx, dropped connection, malformed body, timeout)
     ├── RequestError      this request can never succeed (400, context overflow); others can
+    ├── LeftOutError      a call of several did not ask this one; it is asked again
     └── AccessError       no request to this model can succeed (401, 403, 404 model)
 
 A failed sample is not an exception: it is a `Response` with the status `error`.
@@ -107,6 +108,10 @@ class TransientError(ModelError):
 
 class RequestError(ModelError):
     """This request can never succeed; others to the same model can."""
+
+
+class LeftOutError(ModelError):
+    """The call asked others, and not this one: it is asked again, and no attempt has failed."""
 
 
 class AccessError(ModelError):

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalkit.engine.journal import ANSWERED
-from evalkit.errors import TransientError
-from evalkit.models.protocol import Model
+from evalkit.errors import LeftOutError, ModelError, TransientError
+from evalkit.models.protocol import Grouping, Model
 from evalkit.records import Request, Response
 
 #: So many answers must be known before a slow one looks like one that never comes.
@@ -22,6 +22,9 @@ FAR_SLOWER = 10.0
 class Attempts:
     """Calls one model; a call takes at most `deadline_s` for each of its requests.
 
+    Where the adapter says which requests belong together, a call of several is one request to
+    the provider, and has the deadline of one.
+
     Some servers lose a request now and then and never answer it. Where asking again costs
     nothing (`model.suspect_after_s`), an attempt that takes ten times as long as the slowest
     answer so far, and at least that long, is given up early; the next one of the same request
@@ -31,6 +34,7 @@ class Attempts:
     def __init__(self, model: Model, deadline_s: float | None) -> None:
         self._model, self._deadline_s = model, deadline_s
         self._suspect_after_s: float | None = getattr(model, "suspect_after_s", None)
+        self._grouping = isinstance(model, Grouping)
         self._answered, self._slowest_s = 0, 0.0
         self._abandoned: set[asyncio.Future[Any]] = set()
 
@@ -43,8 +47,10 @@ class Attempts:
         early = max(self._suspect_after_s, FAR_SLOWER * self._slowest_s)
         return min(self._deadline_s, early * 2.0 ** min(attempt - 1, 16))
 
-    async def ask(self, requests: Sequence[Request], attempt: int = 1) -> Sequence[Response]:
-        """What the model says to `requests`, one response each, at their `attempt`.
+    async def ask(
+        self, requests: Sequence[Request], attempt: int = 1
+    ) -> Sequence[Response | ModelError]:
+        """What the model says to `requests`, one response or error each, at their `attempt`.
 
         Raises:
             TransientError: The deadline passed.
@@ -54,7 +60,7 @@ class Attempts:
         started = time.monotonic()
         call = asyncio.ensure_future(self._model.ask(requests))
         try:
-            seconds = await self._wait(call, attempt, len(requests))
+            seconds = await self._wait(call, attempt, 1 if self._grouping else len(requests))
         except asyncio.CancelledError:
             self._abandon(call)
             raise
@@ -98,8 +104,10 @@ class Attempts:
             call.exception()  # looked at, so that asyncio does not report it as lost
 
 
-def check_responses(requests: Sequence[Request], responses: object) -> Sequence[Response]:
-    """What the adapter returned, if it is one response a request.
+def check_responses(
+    requests: Sequence[Request], responses: object
+) -> Sequence[Response | ModelError]:
+    """What the adapter returned, if it is one response (or error) a request.
 
     Raises:
         TypeError: It is not: a mistake in the adapter that no repetition mends.
@@ -111,9 +119,11 @@ def check_responses(requests: Sequence[Request], responses: object) -> Sequence[
             f"the adapter returned {len(responses)} responses for {len(requests)} requests"
         )
     for response in responses:
-        if not isinstance(response, Response):
+        if not isinstance(response, Response | ModelError):
             name = type(response).__name__
             raise TypeError(f"the adapter returned {name} where a Response belongs")
+    if all(isinstance(response, LeftOutError) for response in responses):
+        raise TypeError("the adapter asked none of the requests that it was given")
     return responses
 
 

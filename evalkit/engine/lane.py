@@ -19,8 +19,8 @@ from evalkit.engine.settings import DEADLINE_S, EngineSettings
 from evalkit.engine.spending import Spending
 from evalkit.engine.tally import Tally
 from evalkit.engine.tokens import expected_output, input_tokens
-from evalkit.errors import ModelError, StoppedError
-from evalkit.models.protocol import Model
+from evalkit.errors import LeftOutError, ModelError, StoppedError
+from evalkit.models.protocol import Grouping, Model
 from evalkit.records import Response
 
 
@@ -56,7 +56,8 @@ class Lane:
         own_deadline = getattr(model, "deadline_s", DEADLINE_S)
         deadline = own_deadline if settings.deadline_s is None else settings.deadline_s
         self._attempts = Attempts(model, deadline)
-        self._waiting = Waiting()
+        self._grouping = isinstance(model, Grouping)
+        self._waiting = Waiting(model.together if isinstance(model, Grouping) else None)
         #: Tasks with requests that have not left (again) yet: stopping cancels them.
         self._unsent: dict[asyncio.Task[None], Sequence[Pending]] = {}
         self._calls: set[asyncio.Task[None]] = set()
@@ -144,15 +145,17 @@ class Lane:
     async def _admit(self, batch: Sequence[Pending]) -> None:
         limit = self.parts.limit
         if limit.counts_tokens:
-            for pending in batch:
-                pending.tokens = self._likely_tokens(pending)
-        await limit.admit(len(batch), sum(pending.tokens for pending in batch))
+            for place, pending in enumerate(batch):
+                sent = self._grouping and place > 0
+                pending.tokens = self._likely_tokens(pending, prompt_sent=sent)
+        requests = 1 if self._grouping else len(batch)
+        await limit.admit(requests, sum(pending.tokens for pending in batch))
 
-    def _likely_tokens(self, pending: Pending) -> float:
+    def _likely_tokens(self, pending: Pending, *, prompt_sent: bool) -> float:
         answered = self.tally.answered
         mean = self.tally.usage.output_tokens / answered if answered else None
         likely = expected_output(self.model, pending.request, mean)
-        return input_tokens(self.model, pending.request) + likely
+        return input_tokens(self.model, pending.request, prompt_sent=prompt_sent) + likely
 
     async def _send(self, batch: Sequence[Pending]) -> None:
         """One attempt at `batch`."""
@@ -178,6 +181,7 @@ class Lane:
 
     def _count_sent(self, batch: Sequence[Pending], sent_at: float) -> None:
         self._started = sent_at if self._started is None else self._started
+        self.tally.calls += 1
         self.tally.sent += len(batch)
         self.tally.in_flight += len(batch)
         for pending in batch:
@@ -186,13 +190,32 @@ class Lane:
     # --- what comes back -----------------------------------------------------------
 
     def _answered(
-        self, batch: Sequence[Pending], responses: Sequence[Response], sent_at: float
+        self, batch: Sequence[Pending], responses: Sequence[Response | ModelError], sent_at: float
     ) -> None:
         self._last_answer = self.parts.clock()
         self.concurrency.answered()
         self.parts.limit.answered(_rate_headers(self.model))
+        failed: dict[ModelError, list[Pending]] = {}
         for pending, response in zip(batch, responses, strict=True):
-            self._take(pending, response, self._last_answer - sent_at)
+            if isinstance(response, ModelError):
+                failed.setdefault(response, []).append(pending)
+            else:
+                self._take(pending, response, self._last_answer - sent_at)
+        for error, some in failed.items():
+            if isinstance(error, LeftOutError):
+                self._left_out(some)
+            else:
+                self._fail(some, error, failure_kind(error), sent_at)
+
+    def _left_out(self, batch: Sequence[Pending]) -> None:
+        """Requests that their call did not send after all wait again, as if never taken."""
+        self.tally.sent -= len(batch)
+        for pending in batch:
+            pending.sends -= 1
+        if self.stopped:
+            self._end_unsent(batch)
+        else:
+            self._ask_again(batch)
 
     def _take(self, pending: Pending, response: Response, seconds: float) -> None:
         if response.status == "error":
@@ -223,13 +246,23 @@ class Lane:
         kind = failure_kind(error)
         if len(batch) > 1 and kind in ("bad_request", "unexpected"):
             await self._split(batch)
-            return
+        else:
+            self._fail(batch, error, kind, sent_at)
+
+    def _fail(
+        self, batch: Sequence[Pending], error: Exception, kind: FailureKind, sent_at: float
+    ) -> None:
         code = error.status_code if isinstance(error, ModelError) else None
         for pending in batch:
             self._note_failure(pending, kind, describe(error), code)
         self._slow_down(error, kind, sent_at)
-        for pending in batch:
-            self._follow(pending, self._decide(pending, error, kind, sent_at), kind)
+        steps = [(pending, self._decide(pending, error, kind, sent_at)) for pending in batch]
+        for pending, step in steps:
+            if step.action not in ("again", "back_off"):
+                self._give_up(pending, step, kind)
+        for action in ("again", "back_off"):
+            if some := [pending for pending, step in steps if step.action == action]:
+                self._repeat(some, wait=action == "back_off")
 
     async def _split(self, batch: Sequence[Pending]) -> None:
         """One request of the batch is bad: ask its halves to find which."""
@@ -275,32 +308,35 @@ class Lane:
             last_answer=self._last_answer,
         )
 
-    def _follow(self, pending: Pending, step: Next, kind: FailureKind) -> None:
+    def _give_up(self, pending: Pending, step: Next, kind: FailureKind) -> None:
         if step.action == "lose":
             self._lose(pending, kind, step.reason)
-        elif step.action == "stop_model":
+        else:
             reason = f"{self.model.name}: {step.reason}"
             self.stop(reason)
             self.parts.model_stopped(reason)
-        elif self.stopped:
-            self._end_unsent((pending,))
-        elif step.action == "again":
-            self._ask_again(pending)
+
+    def _repeat(self, batch: Sequence[Pending], *, wait: bool) -> None:
+        """Ask what failed together again together: at once, or after one wait for all."""
+        if self.stopped:
+            self._end_unsent(batch)
+        elif wait:
+            wait_s = backoff_s(max(pending.attempts for pending in batch), self.parts.rng)
+            self._start(self._ask_later(batch, wait_s), batch)
         else:
-            wait_s = backoff_s(pending.attempts, self.parts.rng)
-            self._start(self._ask_later(pending, wait_s), (pending,))
+            self._ask_again(batch)
 
     def _lose(self, pending: Pending, kind: FailureKind, message: str) -> None:
         self.tally.lost[kind] += 1
         error = f"{kind}: {message}"
         pending.end(Response(status="error", error=error, attempts=max(1, pending.sends)))
 
-    async def _ask_later(self, pending: Pending, seconds: float) -> None:
+    async def _ask_later(self, batch: Sequence[Pending], seconds: float) -> None:
         await self.parts.sleep(seconds)
-        self._ask_again(pending)
+        self._ask_again(batch)
 
-    def _ask_again(self, pending: Pending) -> None:
-        self._waiting.put_back(pending)
+    def _ask_again(self, batch: Sequence[Pending]) -> None:
+        self._waiting.put_back(batch)
         self._pump_soon()
 
     def _end_unsent(self, batch: Iterable[Pending]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from evalkit.engine.tally import Tally
 from evalkit.engine.tokens import expected_output, input_tokens
 from evalkit.errors import StoppedError
-from evalkit.models.protocol import Model
+from evalkit.models.protocol import Grouping, Model
 from evalkit.records import Request, Usage
 
 #: US dollars for what an answer used; None where the price is not known.
@@ -46,14 +46,18 @@ class Spending:
         return self._price(model, usage) if self._price else None
 
     def reserve(self, model: Model, tally: Tally, requests: Sequence[Request]) -> float:
-        """Set aside what `requests` will likely cost.
+        """Set aside what `requests`, one call, will likely cost.
 
         Raises:
             StoppedError: That would pass the limit.
         """
         if self._max_cost is None or self._price is None:
             return 0.0
-        likely = sum(self._likely_cost(model, tally, request) for request in requests)
+        shared = isinstance(model, Grouping)
+        likely = sum(
+            self._likely_cost(model, tally, request, prompt_sent=shared and place > 0)
+            for place, request in enumerate(requests)
+        )
         if likely and self.total + self._reserved + likely > self._max_cost:
             raise StoppedError(
                 f"The next request could pass the cost limit of {self._max_cost:g} USD "
@@ -66,10 +70,12 @@ class Spending:
         """Give back what was set aside, once the request has ended either way."""
         self._reserved = max(0.0, self._reserved - reserved)
 
-    def _likely_cost(self, model: Model, tally: Tally, request: Request) -> float:
+    def _likely_cost(
+        self, model: Model, tally: Tally, request: Request, *, prompt_sent: bool
+    ) -> float:
         mean = tally.usage.output_tokens / tally.answered if tally.answered else None
         usage = Usage(
-            input_tokens=input_tokens(model, request),
+            input_tokens=input_tokens(model, request, prompt_sent=prompt_sent),
             output_tokens=round(expected_output(model, request, mean)),
         )
         return self._cost(model, usage) or 0.0

@@ -24,6 +24,7 @@ class Tally:
     jobs_waiting: int = 0
     asked: int = 0
     sent: int = 0
+    calls: int = 0
     in_flight: int = 0
     answered: int = 0
     from_journal: int = 0
@@ -43,6 +44,7 @@ class Tally:
             model=self.model,
             requests=self.asked,
             sent=self.sent,
+            calls=self.calls,
             answered=self.answered,
             from_journal=self.from_journal,
             deduplicated=self.deduplicated,
@@ -65,6 +67,7 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
         requests: Requests that samples needed: `answered + from_journal + deduplicated` and
             those that were lost or never sent.
         sent: Requests that left, every attempt counted.
+        calls: Calls of the adapter that carried them: fewer, where one call takes several.
         answered: Requests answered by the model in this run.
         from_journal: Requests answered by the journal: by earlier processes, or earlier in
             this one.
@@ -82,6 +85,7 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
     model: str
     requests: int = 0
     sent: int = 0
+    calls: int = 0
     answered: int = 0
     from_journal: int = 0
     deduplicated: int = 0

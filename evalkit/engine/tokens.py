@@ -9,9 +9,13 @@ from evalkit.records import Request, canonical
 EXPECTED_OUTPUT = 256
 
 
-def input_tokens(model: Model, request: Request) -> int:
-    """Tokens of what `request` sends, as `model` counts them."""
-    return model.count_tokens(_sent_text(request))
+def input_tokens(model: Model, request: Request, *, prompt_sent: bool = False) -> int:
+    """Tokens of what `request` sends, as `model` counts them.
+
+    `prompt_sent` says that the call sends its prompt with another request already.
+    """
+    sent = request.continuation if prompt_sent else _sent_text(request)
+    return model.count_tokens(sent) if sent else 0
 
 
 def _sent_text(request: Request) -> str:

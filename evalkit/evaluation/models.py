@@ -147,6 +147,8 @@ async def _ask_once(spec: ModelSpec, model: Model) -> Checked:
     request = Request(kind="generate", prompt=prompt, sampling=Sampling(max_tokens=16))
     try:
         (response,) = await model.ask([request])
+        if isinstance(response, ModelError):
+            raise response
     except ModelError as error:
         return Checked(model=spec.label, answered=False, facts={**facts, "answer": str(error)})
     answered = response.status != "error"

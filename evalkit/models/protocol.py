@@ -7,9 +7,10 @@ rate limit, no cache. It raises `TransientError`, `RequestError` or `AccessError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol, runtime_checkable
 
+from evalkit.errors import ModelError
 from evalkit.records import Record, Request, Response
 
 
@@ -46,7 +47,8 @@ class Model(Protocol):
             base URL path, fixed parameters) and nothing that cannot (keys, concurrency).
             It is part of every journal key and stands in the manifest.
         concurrency: How many calls of `ask` the engine keeps in flight by default.
-        batch: How many requests one call of `ask` takes at most (1 for HTTP).
+        batch: How many requests one call of `ask` takes at most (1 for HTTP); where the
+            adapter says what belongs together (`Grouping`), how many such groups.
 
     An adapter may also have `deadline_s` (seconds that one attempt may take; None for as long
     as it takes), `suspect_after_s` (seconds after which an attempt that is far slower than all
@@ -74,8 +76,11 @@ class Model(Protocol):
         """
         ...
 
-    async def ask(self, requests: Sequence[Request]) -> Sequence[Response]:
+    async def ask(self, requests: Sequence[Request]) -> Sequence[Response | ModelError]:
         """Answer up to `batch` requests of one kind, in order.
+
+        A call that succeeds in part gives, where a response would stand, the error of that
+        request alone; `LeftOutError` is for one that this call did not ask after all.
 
         Raises:
             ModelError: The attempt failed as a whole.
@@ -88,4 +93,17 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Give back connections and memory."""
+        ...
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """What an adapter may have besides, whose one call can answer several requests at once."""
+
+    def together(self, request: Request) -> Hashable | None:
+        """Requests that get the same key may be answered by one call; None is asked alone.
+
+        Such a call is one request to the provider (or little more), and counts as one: for
+        its limits, for its concurrency and for the deadline.
+        """
         ...
