@@ -28,13 +28,13 @@ class Connection(asyncio.Protocol):
     def __init__(self, serve: Callable[[HttpRequest, Connection], None]) -> None:
         self._serve = serve
         self._buffer = bytearray()
-        self._busy = False
+        self._busy = self._lost = False
         self._transport: asyncio.Transport | None = None
 
     @property
     def open(self) -> bool:
-        """Whether the client is still there."""
-        return self._transport is not None and not self._transport.is_closing()
+        """Whether the client is still there; also true before asyncio has told of it."""
+        return not self._lost and not (self._transport and self._transport.is_closing())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._lost = True
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

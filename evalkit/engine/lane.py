@@ -12,6 +12,7 @@ import numpy as np
 from evalkit.engine.attempts import Attempts, answer_problem
 from evalkit.engine.failures import FailureKind, describe, failure_kind
 from evalkit.engine.journal import Journal
+from evalkit.engine.knee import KneeSearch
 from evalkit.engine.limits import Clock, ConcurrencyLimit, ProviderLimit, Sleep, backoff_s
 from evalkit.engine.pending import Pending, Waiting
 from evalkit.engine.retry import Next, after_failure
@@ -38,6 +39,7 @@ class LaneParts:
     stop_all: Callable[[str], None]
     model_stopped: Callable[[str], None]
     crashed: Callable[[BaseException], None]
+    note: Callable[[str], None]
 
 
 class Lane:
@@ -51,17 +53,20 @@ class Lane:
         self.model, self.tally, self.parts = model, tally, parts
         self.stopped = ""
         settings = parts.settings
-        ceiling = settings.concurrency or max(1, model.concurrency)
-        self.concurrency = ConcurrencyLimit(ceiling, clock=parts.clock)
+        self.concurrency = _concurrency(model, settings, parts.clock)
         own_deadline = getattr(model, "deadline_s", DEADLINE_S)
         deadline = own_deadline if settings.deadline_s is None else settings.deadline_s
         self._attempts = Attempts(model, deadline)
         self._grouping = isinstance(model, Grouping)
+        tally.concurrency = self.concurrency.ceiling
         self._waiting = Waiting(model.together if isinstance(model, Grouping) else None)
         #: Tasks with requests that have not left (again) yet: stopping cancels them.
         self._unsent: dict[asyncio.Task[None], Sequence[Pending]] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._pumping = False
+        #: Whether more waits than may leave.
+        self._full = False
+        self._knee_said = 0
         self._started: float | None = None
         self._last_answer = parts.clock()
 
@@ -102,10 +107,12 @@ class Lane:
         while len(self._calls) < self.concurrency.value and not self.stopped:
             batch = self._waiting.next_batch(self.model.batch)
             if not batch:
+                self._full = False
                 return
             task = self._start(self._call(batch), batch)
             self._calls.add(task)
             task.add_done_callback(self._call_ended)
+        self._full = True
 
     def _start(
         self, work: Coroutine[object, object, None], batch: Sequence[Pending]
@@ -194,6 +201,7 @@ class Lane:
     ) -> None:
         self._last_answer = self.parts.clock()
         self.concurrency.answered()
+        self._measure(sent_at)
         self.parts.limit.answered(_rate_headers(self.model))
         failed: dict[ModelError, list[Pending]] = {}
         for pending, response in zip(batch, responses, strict=True):
@@ -206,6 +214,15 @@ class Lane:
                 self._left_out(some)
             else:
                 self._fail(some, error, failure_kind(error), sent_at)
+
+    def _measure(self, sent_at: float) -> None:
+        """Let the knee be sought, and say where it was found if that is news."""
+        found = self.concurrency.measure(sent_at, self._full)
+        self.tally.concurrency = calls = self.concurrency.ceiling
+        knee = self.concurrency.knee
+        if found and knee is not None and abs(calls - self._knee_said) > 0.1 * self._knee_said:
+            self._knee_said = calls
+            self.parts.note(f"{self.model.name}: {knee.report()}")
 
     def _left_out(self, batch: Sequence[Pending]) -> None:
         """Requests that their call did not send after all wait again, as if never taken."""
@@ -342,6 +359,15 @@ class Lane:
     def _end_unsent(self, batch: Iterable[Pending]) -> None:
         for pending in batch:
             pending.end(StoppedError(self.stopped))
+
+
+def _concurrency(model: Model, settings: EngineSettings, clock: Clock) -> ConcurrencyLimit:
+    """The user's own number as it is; else the model's, from which its knee is sought."""
+    start = settings.concurrency or max(1, model.concurrency)
+    most: int | None = getattr(model, "most_concurrency", None)
+    searched = settings.concurrency is None and most is not None and most > start
+    knee = KneeSearch(start, most) if searched and most is not None else None
+    return ConcurrencyLimit(start, knee, clock=clock)
 
 
 def _rate_headers(model: Model) -> Mapping[str, str] | None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import numpy as np
 
+from evalkit.engine.knee import KneeSearch
 from evalkit.engine.rate_headers import read_rate_headers
 from evalkit.engine.settings import EngineSettings
 
@@ -151,10 +152,18 @@ class ProviderLimit:
 
 
 class ConcurrencyLimit:
-    """How many calls a model takes at once: less after a refusal, slowly more after answers."""
+    """How many calls a model takes at once: less after a refusal, slowly more after answers.
 
-    def __init__(self, ceiling: int, *, clock: Clock = time.monotonic) -> None:
-        self.ceiling, self._clock = ceiling, clock
+    Args:
+        ceiling: Calls in flight while nothing is refused; with a `knee`, to begin with.
+        knee: Finds the ceiling while answers arrive; None keeps it as it is.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, ceiling: int, knee: KneeSearch | None = None, *, clock: Clock = time.monotonic
+    ) -> None:
+        self.ceiling, self.knee, self._clock = ceiling, knee, clock
         self._limit = float(ceiling)
         self._cut_at = float("-inf")
 
@@ -163,11 +172,28 @@ class ConcurrencyLimit:
         """Calls that may be in flight now; at least 1."""
         return int(self._limit)
 
+    def measure(self, sent_at: float, waiting: bool) -> bool:
+        """Let the knee be sought with an answer; whether it has just been found.
+
+        Args:
+            sent_at: When the answered call left.
+            waiting: Whether more calls waited than could leave.
+        """
+        if self.knee is None:
+            return False
+        found = self.knee.answered(self._clock(), sent_at, waiting)
+        if self.knee.calls != self.ceiling:
+            self.ceiling = self.knee.calls
+            self._limit = float(self.ceiling)
+        return found
+
     def refused(self, sent_at: float) -> None:
         """Cut by 30%, once for all that was in flight together."""
         now = self._clock()
         if sent_at < self._cut_at or now - self._cut_at < EPISODE_S:
             return
+        if self.knee is not None:
+            self.knee.refused(now)
         self._limit = max(1.0, self._limit * 0.7)
         self._cut_at = now
 

@@ -52,8 +52,15 @@ async def run_jobs(
     Returns:
         What happened, also where the run was stopped or interrupted: see `Outcome.stopped`.
     """
-    asker = Asker(journal, settings or EngineSettings(), price=price, clock=clock, sleep=sleep)
     watching = SteadyProgress(observer or SilentProgress())
+    asker = Asker(
+        journal,
+        settings or EngineSettings(),
+        price=price,
+        note=watching.note,
+        clock=clock,
+        sleep=sleep,
+    )
     run = _Run(jobs, asker, on_finished, on_job_done, watching, clock)
     return await run.go()
 

@@ -26,6 +26,7 @@ class Tally:
     sent: int = 0
     calls: int = 0
     in_flight: int = 0
+    concurrency: int = 0
     answered: int = 0
     from_journal: int = 0
     deduplicated: int = 0
@@ -45,6 +46,7 @@ class Tally:
             requests=self.asked,
             sent=self.sent,
             calls=self.calls,
+            concurrency=self.concurrency,
             answered=self.answered,
             from_journal=self.from_journal,
             deduplicated=self.deduplicated,
@@ -68,6 +70,7 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
             those that were lost or never sent.
         sent: Requests that left, every attempt counted.
         calls: Calls of the adapter that carried them: fewer, where one call takes several.
+        concurrency: Calls that the engine kept in flight, at the end.
         answered: Requests answered by the model in this run.
         from_journal: Requests answered by the journal: by earlier processes, or earlier in
             this one.
@@ -86,6 +89,7 @@ class ModelOutcome(Record, frozen=True, kw_only=True):
     requests: int = 0
     sent: int = 0
     calls: int = 0
+    concurrency: int = 0
     answered: int = 0
     from_journal: int = 0
     deduplicated: int = 0

@@ -129,6 +129,8 @@ def _model(entry: ModelEntry, instances: Mapping[str, Model], concurrency: int |
     # what runs in this process knows itself how much it can do at once
     if wanted is not None and not getattr(model, "in_process", False):
         model.concurrency = wanted
+        if hasattr(model, "most_concurrency"):
+            model.most_concurrency = None  # the user knows better than any search
     return model
 
 

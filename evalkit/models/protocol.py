@@ -50,7 +50,9 @@ class Model(Protocol):
         batch: How many requests one call of `ask` takes at most (1 for HTTP); where the
             adapter says what belongs together (`Grouping`), how many such groups.
 
-    An adapter may also have `deadline_s` (seconds that one attempt may take; None for as long
+    An adapter may also have `most_concurrency` (up to which the engine looks for the number of
+    calls in flight from which more make the model no faster; `concurrency` is where it begins;
+    None keeps that), `deadline_s` (seconds that one attempt may take; None for as long
     as it takes), `suspect_after_s` (seconds after which an attempt that is far slower than all
     before may be given up early, because asking again is free), `rate_headers` (the rate-limit
     headers of the latest answer) and `in_process` (True where the model is loaded into this

@@ -22,7 +22,7 @@ from evalkit.errors import InputError, MissingKeyError, RequestError, Unsupporte
 from evalkit.models import server_probe
 from evalkit.models.parameters import estimate_tokens, identity_of, json_object
 from evalkit.models.protocol import Capabilities
-from evalkit.models.server_client import ServerClient
+from evalkit.models.server_client import ServerClient, most_connections
 from evalkit.models.server_logprobs import Route
 from evalkit.models.server_scoring import PromptScorer, must_fit
 from evalkit.models.server_tokens import (
@@ -35,6 +35,9 @@ from evalkit.models.wire import chat_messages, chat_response, text_response, too
 from evalkit.records import Message, Record, Request, Response
 
 Json = dict[str, Any]
+
+#: Requests in flight to begin with.
+_CONCURRENCY = 64
 
 
 class ServerParams(Record, frozen=True, kw_only=True):
@@ -49,7 +52,8 @@ class ServerParams(Record, frozen=True, kw_only=True):
             server is asked whether it has one.
         prefix_token_id: The token before an empty context, where no tokenizer tells it.
         context_length: Prompt plus answer, in tokens, where the server does not tell.
-        concurrency: Requests in flight.
+        concurrency: Requests in flight; None looks for as many as make the server faster
+            (behind a key, where an answer may have to be paid for: 64).
         timeout_s: How long one answer may take.
         loglikelihood: `auto` probes, `on` insists, `off` does not ask.
         max_tokens: Overrides a task's.
@@ -66,7 +70,7 @@ class ServerParams(Record, frozen=True, kw_only=True):
     tokenizer: str = ""
     prefix_token_id: int | None = None
     context_length: int | None = None
-    concurrency: int = 64
+    concurrency: int | None = None
     timeout_s: float = 600.0
     loglikelihood: Literal["auto", "on", "off"] = "auto"
     max_tokens: int | None = None
@@ -94,13 +98,15 @@ class ServerModel:
 
     def __init__(self, spec: ModelSpec, params: ServerParams) -> None:
         self.name = spec.label
-        self.concurrency, self.deadline_s = params.concurrency, params.timeout_s
+        self.concurrency, self.deadline_s = params.concurrency or _CONCURRENCY, params.timeout_s
         self._params = params
         self._base_url = _base_url(spec, params)
         # two servers have nothing to do with each other's limits
         self.provider = f"{spec.provider}@{urlsplit(self._base_url).netloc}"
         self._extra = json_object(params.extra_body, spec.label, "extra_body")
         self._secrets = _key(params)
+        searched = params.concurrency is None and not self._secrets
+        self.most_concurrency = most_connections() if searched else None
         # asking one's own server again is free; behind a key, an answer may have to be paid for
         self.suspect_after_s = None if self._secrets else 30.0
         self._model = spec.name

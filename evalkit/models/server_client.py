@@ -7,6 +7,7 @@ than a good GPU server needs to answer.
 from __future__ import annotations
 
 import asyncio
+import resource
 import ssl
 import time
 from typing import Any, NamedTuple
@@ -25,6 +26,10 @@ OPEN_TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 30.0
 #: Servers close connections that idle (uvicorn after 5 s), and may do so just as we send.
 _IDLE_S = 4.0
+#: A server that takes more at once has not been seen.
+_MOST_CONNECTIONS = 1024
+#: Open files that a process has besides its connections.
+_OTHER_FILES = 128
 
 
 class _Place(NamedTuple):
@@ -61,6 +66,7 @@ class ServerClient:
         for connection in [*self._busy, *(idle for idle, _ in self._idle)]:
             connection.close()
         self._idle.clear()
+        await asyncio.sleep(0)  # sockets are closed in the loop's next turn
 
     async def get(self, url: str) -> tuple[int, bytes]:
         """The status and body that `url` answers, within a few seconds.
@@ -137,6 +143,14 @@ class ServerClient:
         if place is None:
             place = self._places[url] = _place(url, self._secrets)
         return place
+
+
+def most_connections() -> int:
+    """How many connections to one server may be open: what the system allows, at most 1,024."""
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if open_files == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return max(1, min(_MOST_CONNECTIONS, open_files - _OTHER_FILES))
 
 
 def _place(url: str, secrets: tuple[str, ...]) -> _Place:
