@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Asker:
         price: What an answer cost; None where costs do not matter.
         clock: Monotonic seconds.
         sleep: Waits that many seconds.
+        note: Is told what the user should know.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Asker:
         settings: EngineSettings,
         *,
         price: Price | None = None,
+        note: Callable[[str], None] = lambda text: None,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -52,7 +54,7 @@ class Asker:
         #: What went wrong in the engine itself; a run raises it.
         self.crash: BaseException | None = None
         self.model_failures: dict[str, str] = {}
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._note = clock, sleep, note
         self._rng = np.random.default_rng(settings.seed)
         self._lanes: dict[int, Lane] = {}
         self._limits: dict[str, ProviderLimit] = {}
@@ -111,6 +113,10 @@ class Asker:
         """Whether nothing more will be sent to `model`."""
         return bool(self.stopped or self._lane(model).stopped)
 
+    def calls_at_once(self, model: Model) -> int:
+        """How many calls of `model` are kept in flight now, while it refuses none."""
+        return self._lane(model).concurrency.ceiling
+
     def stop(self, reason: str) -> None:
         """Send nothing more to any model; what is in flight goes on."""
         self.stopped = self.stopped or reason
@@ -153,6 +159,7 @@ class Asker:
             stop_all=self.stop,
             model_stopped=lambda reason: self._model_stopped(model, reason),
             crashed=self._crashed,
+            note=self._note,
         )
         lane = self._lanes[id(model)] = Lane(model, self.tally(model), parts)
         if (paid := self._paid.pop(model.name, None)) is not None:

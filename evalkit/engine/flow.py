@@ -19,6 +19,7 @@ from evalkit.engine.jobs import (
     score_together,
 )
 from evalkit.engine.progress import Observer
+from evalkit.engine.window import Place, Window, prompt_characters
 from evalkit.engine.workers import Workers
 from evalkit.errors import InputError, StoppedError
 from evalkit.records import Request, Response, Sample, Score
@@ -79,9 +80,11 @@ class Flow:
         self._model = runs[0].job.model
         self._tally = asker.tally(self._model)
         self._tally.jobs_waiting += len(runs)
-        calls = asker.settings.concurrency or max(1, self._model.concurrency)
-        #: Samples alive at once: enough to keep the model busy, and no more.
-        self._window = asyncio.Semaphore(2 * calls * max(1, self._model.batch) + CHUNK)
+        self._window = Window(self._busy)
+
+    def _busy(self) -> int:
+        """Samples that keep the model busy."""
+        return self._asker.calls_at_once(self._model) * max(1, self._model.batch)
 
     async def go(self) -> None:
         """Run the jobs one behind the other: the next is built while the last is answered."""
@@ -128,12 +131,12 @@ class Flow:
     async def _start_samples(self, run: JobRun, task: Task, chunk: Sequence[Built]) -> bool:
         """Send the samples of a chunk on their way; whether there is a use in building more."""
         for sample, requests, problem in chunk:
-            await self._window.acquire()
+            place = await self._window.enter(prompt_characters(requests))
             if self._asker.is_stopped(self._model):
-                self._window.release()
+                place.leave()
                 return False
             run.open += 1
-            self._spawn(self._sample(run, task, sample, requests, problem), SAMPLE)
+            self._spawn(self._sample(run, task, sample, requests, problem, place), SAMPLE)
         return True
 
     async def _sample(
@@ -143,6 +146,7 @@ class Flow:
         sample: Sample,
         requests: tuple[Request, ...],
         problem: str,
+        place: Place,
     ) -> None:
         try:
             if problem:
@@ -151,7 +155,7 @@ class Flow:
                 return
             await self._cycle(run, task, sample, requests)
         finally:
-            self._window.release()
+            place.leave()
             run.open -= 1
             _set_if_drained(run)
 

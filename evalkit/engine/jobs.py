@@ -12,10 +12,13 @@ import msgspec
 
 from evalkit.engine.failures import describe
 from evalkit.engine.tally import JobOutcome
+from evalkit.engine.window import prompt_characters
 from evalkit.models.protocol import Model
 from evalkit.records import Record, Request, Response, Sample, Score, Status
 from evalkit.tasks.protocol import Task
 
+#: Prompts of this many characters are enough for one chunk of samples.
+CHUNK_CHARACTERS = 1_000_000
 #: How many of a task's own problems an outcome names.
 PROBLEMS_NAMED = 10
 
@@ -99,18 +102,20 @@ Built = tuple[Sample, tuple[Request, ...], str]
 
 
 def build_chunk(task: Task, samples: Iterator[Sample], most: int, seconds: float) -> list[Built]:
-    """The next samples with what to ask first: up to `most`, or fewer where `seconds` pass.
+    """The next samples with what to ask first: up to `most`, or fewer.
 
-    A sample whose requests cannot be built comes with the reason.
+    The chunk ends where `seconds` have passed, or its prompts hold `CHUNK_CHARACTERS`. A sample
+    whose requests cannot be built comes with the reason.
     """
     chunk: list[Built] = []
-    until = time.monotonic() + seconds
+    characters, until = 0, time.monotonic() + seconds
     for sample in samples:
         try:
             chunk.append((sample, tuple(task.requests(sample, ())), ""))
         except Exception as error:
             chunk.append((sample, (), f"requests: {describe(error)}"))
-        if len(chunk) >= most or time.monotonic() >= until:
+        characters += prompt_characters(chunk[-1][1])
+        if len(chunk) >= most or characters >= CHUNK_CHARACTERS or time.monotonic() >= until:
             break
     return chunk
 
