@@ -5,6 +5,7 @@ Plain tables that need no evalkit to be read:
     meta(key, value)                          schema version, current epoch
     responses(key, epoch, model, payload, created)     payload is JSON
     failures(key, model, attempt, kind, status_code, message, created)
+    spent(model, epoch, answers, input_tokens, …)      sums over responses, kept with them
 
 An answer is found by the hash of the model's identity and the request, so that renamed
 tasks, other suites and other orders find it too. Answers are committed in batches by one
@@ -20,11 +21,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
 from evalkit.engine.failures import MESSAGE_LIMIT, FailureKind
-from evalkit.engine.journal_file import WriterLock, connect, prepare, read_epoch
+from evalkit.engine.journal_file import COUNT_SPENT, WriterLock, connect, prepare, read_epoch
 from evalkit.errors import StoppedError
 from evalkit.records import Record, Request, Response, Usage, content_hash
 
@@ -39,18 +41,18 @@ ANSWERED = frozenset({"ok", "truncated", "refused", "filtered"})
 
 _INSERT_RESPONSE = "INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?)"
 _INSERT_FAILURE = "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ADD_SPENT = """
+INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model, epoch) DO UPDATE SET
+    answers = answers + excluded.answers,
+    input_tokens = input_tokens + excluded.input_tokens,
+    output_tokens = output_tokens + excluded.output_tokens,
+    cached_tokens = cached_tokens + excluded.cached_tokens,
+    cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
+    reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens
+"""
 _SELECT = "SELECT payload FROM responses WHERE key = ? AND epoch = ?"
 
-_NO_USAGE = Usage()
 
-
-class _Paid(msgspec.Struct):
-    """The part of an answer that says what it took."""
-
-    usage: Usage = _NO_USAGE
-
-
-_decode_usage = msgspec.json.Decoder(_Paid).decode
 _decode = msgspec.json.Decoder(Response).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -115,11 +117,15 @@ class JournalReader:
 
     def usage(self) -> dict[str, Usage]:
         """The tokens that the answers of the current epoch took, by model."""
-        found: dict[str, Usage] = {}
-        query = "SELECT model, payload FROM responses WHERE epoch = ?"
-        for model, payload in self._reading.execute(query, (self.epoch,)):
-            found[model] = found.get(model, _NO_USAGE) + _decode_usage(payload).usage
-        return found
+        return {
+            model: Usage(**dict(zip(Usage.__struct_fields__, tokens, strict=True)))
+            for model, epoch, _, *tokens in self._reading.execute(self._spent())
+            if epoch == self.epoch
+        }
+
+    def _spent(self) -> str:
+        found = self._reading.execute("SELECT 1 FROM sqlite_master WHERE name = 'spent'").fetchone()
+        return "SELECT * FROM spent" if found else COUNT_SPENT
 
     def failure_counts(self) -> dict[str, dict[str, int]]:
         """Failed attempts by model and kind, over every process that wrote here."""
@@ -150,7 +156,7 @@ class _Row(msgspec.Struct, frozen=True):
 
     key: str
     response: Response | None
-    values: tuple[object, ...]
+    values: tuple[Any, ...]
 
 
 class Journal(JournalReader):
@@ -311,6 +317,7 @@ class Journal(JournalReader):
             self._writing.execute("BEGIN IMMEDIATE")
             self._writing.executemany(_INSERT_RESPONSE, answers)
             self._writing.executemany(_INSERT_FAILURE, failures)
+            self._writing.executemany(_ADD_SPENT, _spent(rows))
 
     def _committed(self, rows: list[_Row]) -> None:
         with self._changed:
@@ -327,3 +334,16 @@ class Journal(JournalReader):
                 f"committed before are safe. Make room and run again to go on."
             )
             self._changed.notify_all()
+
+
+def _spent(rows: Iterable[_Row]) -> list[tuple[Any, ...]]:
+    """What the answers among `rows` add to the sums."""
+    answers: dict[tuple[str, int], list[Usage]] = {}
+    for row in rows:
+        if row.response is not None:
+            _, epoch, model, *_ = row.values
+            answers.setdefault((model, epoch), []).append(row.response.usage)
+    return [
+        (*place, len(usages), *msgspec.structs.astuple(sum(usages, Usage())))
+        for place, usages in answers.items()
+    ]

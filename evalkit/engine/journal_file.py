@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evalkit.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 BEGIN IMMEDIATE;
@@ -22,8 +22,25 @@ CREATE TABLE IF NOT EXISTS failures (
     key TEXT NOT NULL, model TEXT NOT NULL, attempt INTEGER NOT NULL, kind TEXT NOT NULL,
     status_code INTEGER, message TEXT NOT NULL, created REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS spent (
+    model TEXT NOT NULL, epoch INTEGER NOT NULL, answers INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+    PRIMARY KEY (model, epoch)
+);
 INSERT OR IGNORE INTO meta VALUES ('schema', %d), ('epoch', 1);
 COMMIT;
+"""
+
+#: What `spent` holds, found by reading every answer: for files of schema 1, which lack the table.
+COUNT_SPENT = """
+SELECT model, epoch, count(*),
+    coalesce(sum(json_extract(payload, '$.usage.input_tokens')), 0),
+    coalesce(sum(json_extract(payload, '$.usage.output_tokens')), 0),
+    coalesce(sum(json_extract(payload, '$.usage.cached_tokens')), 0),
+    coalesce(sum(json_extract(payload, '$.usage.cache_write_tokens')), 0),
+    coalesce(sum(json_extract(payload, '$.usage.reasoning_tokens')), 0)
+FROM responses GROUP BY model, epoch
 """
 
 
@@ -115,10 +132,22 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA wal_autocheckpoint = 8000")
         connection.execute("PRAGMA cache_size = -32000")
         connection.executescript(_SCHEMA % SCHEMA_VERSION)
+        _upgrade(connection)
     except sqlite3.OperationalError as error:
         raise InputError(f"The journal {path} cannot be written: {error}") from None
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path} is not a journal: {error}") from None
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a file of schema 1 up to date, all at once or not at all."""
+    (schema,) = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    if schema >= SCHEMA_VERSION:
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT OR REPLACE INTO spent " + COUNT_SPENT)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (SCHEMA_VERSION,))
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:

@@ -384,3 +384,56 @@ def test_payloads_are_small(tmp_path):
         journal.put("k", Response())
     [(payload,)] = rows_of(tmp_path / "j", "SELECT payload FROM responses")
     assert msgspec.json.decode(payload) == {}
+
+
+# --- what was spent
+
+
+def spend(journal, number, model="m"):
+    usage = Usage(input_tokens=10, output_tokens=number, reasoning_tokens=1)
+    journal.put(f"{model}-{number}", Response(text="a", usage=usage), model=model)
+
+
+def as_schema_1(path):
+    """The file as evalkit wrote it before it kept sums."""
+    with contextlib.closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("DROP TABLE spent")
+        raw.execute("UPDATE meta SET value = 1 WHERE key = 'schema'")
+
+
+def test_what_was_spent_is_known_without_reading_an_answer(tmp_path):
+    with Journal(tmp_path / "j") as journal:
+        for number in range(600):
+            spend(journal, number, model="ab"[number % 2])
+    with contextlib.closing(sqlite3.connect(tmp_path / "j")) as raw, raw:
+        raw.execute("UPDATE responses SET payload = 'unreadable'")
+    with JournalReader(tmp_path / "j") as journal:
+        assert journal.usage() == {
+            "a": Usage(input_tokens=3000, output_tokens=89_700, reasoning_tokens=300),
+            "b": Usage(input_tokens=3000, output_tokens=90_000, reasoning_tokens=300),
+        }
+
+
+def test_a_file_without_sums_is_summed_up_once_it_is_written_again(tmp_path):
+    with Journal(tmp_path / "j") as journal:
+        spend(journal, 3)
+    as_schema_1(tmp_path / "j")
+    with Journal(tmp_path / "j") as journal:
+        spend(journal, 4)
+        journal.flush()
+        assert journal.usage()["m"].output_tokens == 7
+
+
+def test_a_file_without_sums_can_be_read(tmp_path):
+    with Journal(tmp_path / "j") as journal:
+        spend(journal, 3)
+    as_schema_1(tmp_path / "j")
+    with JournalReader(tmp_path / "j") as journal:
+        assert journal.usage()["m"].output_tokens == 3
+
+
+def test_a_new_epoch_has_spent_nothing(tmp_path):
+    with Journal(tmp_path / "j") as journal:
+        spend(journal, 3)
+        journal.new_epoch()
+        assert journal.usage() == {}
