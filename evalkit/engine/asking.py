@@ -20,6 +20,9 @@ from evalkit.errors import StoppedError
 from evalkit.models.protocol import Model
 from evalkit.records import Request, Response
 
+#: What a request on its way will come to.
+Coming = asyncio.Future[Response | StoppedError]
+
 
 class Asker:
     """The one way to a model: `await asker.ask(model, request)`.
@@ -86,28 +89,20 @@ class Asker:
         lane = self._lane(model)
         coming = [self._begin(lane, request) for request in requests]
         return [
-            answer if isinstance(answer, Response) else await self._verdict(answer)
-            for answer in coming
+            answer if isinstance(answer, Response) else await _verdict(answer) for answer in coming
         ]
 
-    def _begin(self, lane: Lane, request: Request) -> Response | Pending:
+    def _begin(self, lane: Lane, request: Request) -> Response | Coming:
         """The answer if it is journaled; else the request on its way, sent once."""
         lane.tally.asked += 1
         key = response_key(lane.model.identity, request)
         if (pending := self._in_flight.get(key)) is not None:
             lane.tally.deduplicated += 1
-            return pending
+            return pending.wait()
         if (held := self.journal.get(key)) is not None:
             lane.tally.from_journal += 1
             return held
-        return self._send(lane, key, request)
-
-    async def _verdict(self, pending: Pending) -> Response:
-        # shielded: a caller that is cancelled takes only itself away
-        verdict = await asyncio.shield(pending.verdict)
-        if isinstance(verdict, StoppedError):
-            raise StoppedError(str(verdict))
-        return verdict
+        return self._send(lane, key, request).wait()
 
     def is_stopped(self, model: Model) -> bool:
         """Whether nothing more will be sent to `model`."""
@@ -137,9 +132,7 @@ class Asker:
     def _send(self, lane: Lane, key: str, request: Request) -> Pending:
         if lane.stopped or self.stopped:
             raise StoppedError(lane.stopped or self.stopped)
-        verdict = asyncio.get_running_loop().create_future()
-        pending = self._in_flight[key] = Pending(key, request, verdict)
-        verdict.add_done_callback(lambda _: self._in_flight.pop(key, None))
+        pending = self._in_flight[key] = Pending(key, request, self._in_flight.pop)
         lane.add(pending)
         return pending
 
@@ -180,3 +173,10 @@ class Asker:
         """A mistake of ours, or of a price or token counter: never hidden, never hanging."""
         self.crash = self.crash or error
         self.stop(describe(error))
+
+
+async def _verdict(coming: Coming) -> Response:
+    verdict = await coming
+    if isinstance(verdict, StoppedError):
+        raise StoppedError(str(verdict))
+    return verdict
