@@ -34,6 +34,9 @@ from evalkit.records import (
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Bytes of samples that are written to the disk at once; the journal keeps what a kill loses.
+_BUFFER = 1 << 20
+
 MANIFEST, SCORES, JOURNAL, SAMPLES = "manifest.json", "scores.json", "journal.sqlite", "samples"
 
 
@@ -157,7 +160,7 @@ class SampleWriter:
         self._path = path
         self._part = path.with_name(path.name + ".part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = self._part.open("wb")
+        self._file: IO[bytes] = self._part.open("wb", buffering=_BUFFER)
         self._index, self._start, self._length = array("q"), array("q"), array("q")
         self._at = 0
 

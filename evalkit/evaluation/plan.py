@@ -31,11 +31,11 @@ class Member:
 
     entry: ModelEntry
     model: Model
+    #: What tables and folders call it; read from the spec once, for every sample asks for it.
+    label: str = field(init=False)
 
-    @property
-    def label(self) -> str:
-        """What tables and folders call it."""
-        return self.entry.spec().label
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.entry.spec().label)
 
 
 @dataclass(frozen=True, slots=True)
