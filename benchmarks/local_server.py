@@ -5,7 +5,7 @@ In a test: `with LocalServer(Settings(...)) as server: server.base_url`. As a pr
     python -m benchmarks.local_server --port 0 --latency-ms 200 --fault-rate-limited 0.1
 
 prints one JSON line with its URLs and serves until it is killed. `GET /_stats` counts
-(`/_stats?bodies=1` also how often each body came).
+(`/_stats?bodies=1` also how often each body came; `/_stats?reset=1` starts counting again).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from benchmarks.answers import script_named, text_hash
 from benchmarks.faults import Faults
 from benchmarks.http_connection import Connection
 from benchmarks.server_settings import Settings
-from benchmarks.serving import Serving, Stats
+from benchmarks.server_stats import Stats
+from benchmarks.serving import Serving
 from benchmarks.text_protocol import TextAbilities
 
 
@@ -84,7 +85,10 @@ async def listen(serving: Serving, port: int) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     serving.loop = loop
     return await loop.create_server(
-        lambda: serving.track(Connection(serving.receive)), "127.0.0.1", port, backlog=4096
+        lambda: serving.track(Connection(serving.receive, serving.sent)),
+        "127.0.0.1",
+        port,
+        backlog=4096,
     )
 
 
@@ -99,6 +103,7 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--latency-ms", type=float, default=0)
     parser.add_argument("--jitter-ms", type=float, default=0)
     parser.add_argument("--capacity", type=int, default=None)
+    parser.add_argument("--shared", action="store_true", help="share the capacity: no line")
     parser.add_argument("--requests-per-minute", type=int, default=None)
     parser.add_argument("--no-count-bodies", action="store_true")
     parser.add_argument("--max-model-len", type=int, default=4096)
@@ -113,6 +118,7 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
         latency_s=args.latency_ms / 1000,
         jitter_s=args.jitter_ms / 1000,
         capacity=args.capacity,
+        shared=args.shared,
         requests_per_minute=args.requests_per_minute,
         faults=Faults(**{f.name: getattr(args, f"fault_{f.name}") for f in fields(Faults)}),
         abilities=TextAbilities(max_model_len=args.max_model_len),

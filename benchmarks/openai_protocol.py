@@ -47,8 +47,10 @@ def cut(
     reason = "stop"
     if found:
         text = text[: min(found)]
-    tokens = tokenizer.encode(text) if limit is not None else []
-    if limit is not None and len(tokens) > limit:
+    if limit is None or len(text.encode()) <= limit:  # a token is a byte at least
+        return text, reason
+    tokens = tokenizer.encode(text)
+    if len(tokens) > limit:
         return tokenizer.decode(tokens[:limit]), "length"
     return text, reason
 

@@ -59,11 +59,11 @@ def _frame(text: str) -> Frame:
 
 
 def stage(stack: Stack) -> str:
-    """`import X` while a package is imported for the first time, else evalkit's innermost module."""
+    """`import X` while a package is first imported, else the innermost module of evalkit."""
     for outer, frame in zip(stack.frames, stack.frames[1:], strict=False):
-        if "importlib" in outer.file and frame.function == "<module>":
-            if frame.package != "evalkit":
-                return f"import {frame.package}"
+        begins = "importlib" in outer.file and frame.function == "<module>"
+        if begins and frame.package != "evalkit":
+            return f"import {frame.package}"
     if any("importlib" in frame.file for frame in stack.frames):
         return "import evalkit"
     own = [frame.file for frame in stack.frames if frame.package == "evalkit"]
@@ -109,9 +109,7 @@ def table(title: str, counts: Counter[str], rate: float, most: int) -> str:
     return _lines(title, counts.most_common(most), sum(counts.values()), rate)
 
 
-def nested_table(
-    title: str, counts: Counter[str], total: int, rate: float, most: int
-) -> str:
+def nested_table(title: str, counts: Counter[str], total: int, rate: float, most: int) -> str:
     """The same for counts that overlap: `total` is the number of samples there are."""
     return _lines(title, counts.most_common(most), total, rate)
 

@@ -22,6 +22,8 @@ class Settings:
         latency_s: Time from a request's arrival (at a free place) to its answer.
         jitter_s: Up to this much more, by the hash of the body.
         capacity: How many requests it works on at once; others wait in line.
+        shared: Nobody waits in line: beyond the capacity all share it, as on a GPU. A request
+            that arrives as the n-th in flight takes n / capacity times the latency.
         requests_per_minute: Beyond this it answers 429 with Retry-After.
         count_bodies: Keep a count a body; off keeps memory flat.
         log_bodies: Keep the bodies themselves, in order.
@@ -35,6 +37,7 @@ class Settings:
     latency_s: float = 0.0
     jitter_s: float = 0.0
     capacity: int | None = None
+    shared: bool = False
     requests_per_minute: int | None = None
     faults: Faults = field(default_factory=Faults)
     abilities: TextAbilities = field(default_factory=TextAbilities)

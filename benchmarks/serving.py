@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -16,9 +15,11 @@ from benchmarks.answers import Answer, Ask
 from benchmarks.http_connection import Connection, HttpRequest
 from benchmarks.openai_protocol import BadRequest
 from benchmarks.server_settings import Settings
+from benchmarks.server_stats import Stats
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 ERROR_NAMES = {
     400: ("invalid_request_error", "invalid_request_error"),
@@ -27,43 +28,6 @@ ERROR_NAMES = {
     429: ("requests", "rate_limit_error"),
     500: ("server_error", "api_error"),
 }
-
-
-_COUNTS = ("received", "answered", "other", "in_flight", "max_in_flight", "connections")
-
-
-@dataclass
-class Stats:
-    """The counters. Requests to /v1/models, /tokenize and /_stats are counted apart (`other`)."""
-
-    received: int = 0
-    answered: int = 0
-    other: int = 0
-    in_flight: int = 0
-    max_in_flight: int = 0
-    connections: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    bodies: Counter[str] = field(default_factory=Counter)
-    log: list[Any] = field(default_factory=list)
-    last_headers: dict[str, str] = field(default_factory=dict)
-
-    def summary(self, with_bodies: bool) -> dict[str, Any]:
-        """The counters as plain JSON; bodies only by their hashes, and only if asked for."""
-        counts = {
-            name: getattr(self, name)
-            for name in (
-                "received",
-                "answered",
-                "other",
-                "in_flight",
-                "max_in_flight",
-                "connections",
-            )
-        }
-        counts["faults"] = dict(self.faults)
-        counts["unique_bodies"] = len(self.bodies)
-        counts["repeated_bodies"] = sum(count > 1 for count in self.bodies.values())
-        return counts | ({"bodies": dict(self.bodies)} if with_bodies else {})
 
 
 class Serving:
@@ -78,6 +42,12 @@ class Serving:
         self._working = 0
         self._hit: Counter[bytes] = Counter()
         self._minute: deque[float] = deque()
+        wanted = self.settings
+        self._digests = wanted.count_bodies or wanted.faults.any or bool(wanted.jitter_s)
+
+    def sent(self, size: int) -> None:
+        """Count bytes that a connection has sent."""
+        self.stats.bytes_out += size
 
     def track(self, connection: Connection) -> Connection:
         """Remember a new connection, so that it can be closed at the end."""
@@ -93,21 +63,21 @@ class Serving:
     def receive(self, request: HttpRequest, connection: Connection) -> None:
         """Take a request; it is answered now, later, or (as a fault) never."""
         if request.method == "GET" or request.path in ("/tokenize", "/detokenize"):
-            self.stats.other += 1
             self._small(request, connection)
             return
-        digest = hashlib.blake2b(request.body, digest_size=16).digest()
+        body = request.body
+        digest = hashlib.blake2b(body, digest_size=16).digest() if self._digests else b""
         self._count(request, digest)
-        if self.settings.capacity is not None and self._working >= self.settings.capacity:
-            self._waiting.append((request, connection, digest))
-        else:
+        settings = self.settings
+        if settings.capacity is None or settings.shared or self._working < settings.capacity:
             self._start(request, connection, digest)
+        else:
+            self._waiting.append((request, connection, digest))
 
     def _count(self, request: HttpRequest, digest: bytes) -> None:
         stats = self.stats
-        stats.received += 1
-        stats.in_flight += 1
-        stats.max_in_flight = max(stats.max_in_flight, stats.in_flight)
+        stats.begin(time.time())
+        stats.bytes_in += request.size
         if self.settings.count_bodies:
             stats.bodies[digest.hex()] += 1
         if self.settings.log_bodies:
@@ -116,19 +86,26 @@ class Serving:
 
     def _start(self, request: HttpRequest, connection: Connection, digest: bytes) -> None:
         self._working += 1
-        settings = self.settings
-        delay = settings.latency_s
-        if settings.jitter_s:
-            delay += settings.jitter_s * int.from_bytes(digest[:4], "big") / 2**32
+        delay = self._delay(digest)
         if delay:
             assert self.loop is not None
             self.loop.call_later(delay, self._finish, request, connection, digest)
         else:
             self._finish(request, connection, digest)
 
+    def _delay(self, digest: bytes) -> float:
+        """Seconds that a request takes which starts now."""
+        settings = self.settings
+        delay = settings.latency_s
+        if settings.jitter_s:
+            delay += settings.jitter_s * int.from_bytes(digest[:4], "big") / 2**32
+        if settings.shared and settings.capacity is not None:
+            delay *= max(1.0, self._working / settings.capacity)
+        return delay
+
     def _finish(self, request: HttpRequest, connection: Connection, digest: bytes) -> None:
         self._working -= 1
-        self.stats.in_flight -= 1
+        self.stats.end(time.time())
         fault = self._fault(digest)
         if fault:
             self.stats.faults[fault] += 1
@@ -161,7 +138,7 @@ class Serving:
         try:
             self._authorise(request)
             headers = self._limits(request)
-            body = msgspec.convert(_decode(request.body), dict[str, Any])
+            body = _decode_object(request.body)
             self._dispatch(request.path.partition("?")[0], body, connection, headers)
         except BadRequest as refused:
             wait = {"retry-after": "1"} if refused.status == 429 else {}
@@ -193,7 +170,7 @@ class Serving:
     def _chat(self, body: dict[str, Any], connection: Connection, headers: dict[str, str]) -> None:
         ask = openai_protocol.read_chat("/v1/chat/completions", body)
         answer = self._say(ask)
-        headers = headers | answer.headers
+        headers = headers | answer.headers if answer.headers else headers
         if answer.raw is not None or answer.status != 200:
             connection.answer(answer.status, answer.raw or b"{}", headers)
             return
@@ -208,7 +185,7 @@ class Serving:
     ) -> None:
         ask = anthropic_protocol.read_message("/v1/messages", body)
         answer = self._say(ask)
-        headers = headers | answer.headers
+        headers = headers | answer.headers if answer.headers else headers
         if answer.raw is not None or answer.status != 200:
             connection.answer(answer.status, answer.raw or b"{}", headers)
             return
@@ -224,8 +201,10 @@ class Serving:
 
     def _authorise(self, request: HttpRequest) -> None:
         key = self.settings.key
+        if key is None:
+            return
         given = (request.headers.get("authorization"), request.headers.get("x-api-key"))
-        if key is not None and given[0] != f"Bearer {key}" and given[1] != key:
+        if given[0] != f"Bearer {key}" and given[1] != key:
             shown = given[1] or (given[0] or "").removeprefix("Bearer ")
             raise BadRequest(f"Incorrect API key provided: {shown}.", "invalid_api_key", 401)
 
@@ -265,11 +244,15 @@ class Serving:
         connection.answer(refused.status, _encode(body), headers or {})
 
     def _small(self, request: HttpRequest, connection: Connection) -> None:
-        path = request.path.partition("?")[0]
+        path, _, query = request.path.partition("?")
         settings = self.settings
+        self.stats.other += 1
+        self.stats.bytes_in += request.size if path != "/_stats" else 0
         try:
             if path == "/_stats":
-                payload: Any = self.stats.summary(request.path.endswith("bodies=1"))
+                payload: Any = self.stats.summary(with_bodies="bodies=1" in query)
+                if "reset=1" in query:
+                    self.stats.reset()
             elif path == "/v1/models":
                 self._authorise(request)
                 payload = self._models()

@@ -111,7 +111,17 @@ def write_chat(folder: Path, samples: int) -> Chat:
     return chat
 
 
+def question(number: int) -> str:
+    """Question `number`; it ends with its code."""
+    weight, code = number % 37 + 1, code_of(number)
+    return f"{_FILLER}\n\nParcel {number} weighs {weight} kg. The code is {code}."
+
+
+def code_of(number: int) -> str:
+    """The code that the server's answer to question `number` names."""
+    return f"K{number:07d}"
+
+
 def _row(number: int) -> dict[str, str]:
-    code = f"K{number:07d}"
-    question = f"{_FILLER}\n\nParcel {number} weighs {number % 37 + 1} kg. The code is {code}."
-    return {"question": question, "target": "K-" if number % 4 == 3 else code}
+    target = "K-" if number % 4 == 3 else code_of(number)
+    return {"question": question(number), "target": target}
