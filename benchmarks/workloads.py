@@ -1,8 +1,8 @@
 """The same questions for every harness: one JSON Lines file, an lm-eval task and an Inspect task.
 
 The local server repeats the end of each question (`--answer echo:N`), which names a code. Three
-targets in four are that code, so a run that is right scores 0.75: less, more, or another number
-of samples means that something else was measured.
+targets in four are that code, so a run that is right has a known score (`accuracy`): another
+score, or another number of samples, means that something else was measured.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from pathlib import Path
 TASK = "bench_chat"
 #: What the server has to be told, so that it answers with the code.
 ANSWER = "echo:20"
-#: The share of samples that a correct run scores as right.
-ACCURACY = 0.75
 
 _FILLER = (
     "A warehouse keeps a list of parcels. Each parcel has a weight in kilograms, a destination, "
@@ -123,5 +121,14 @@ def code_of(number: int) -> str:
 
 
 def _row(number: int) -> dict[str, str]:
-    target = "K-" if number % 4 == 3 else code_of(number)
+    target = code_of(number) if _is_right(number) else "K-"
     return {"question": question(number), "target": target}
+
+
+def _is_right(number: int) -> bool:
+    return number % 4 != 3
+
+
+def accuracy(samples: int) -> float:
+    """The score of a correct run over `samples` questions."""
+    return sum(map(_is_right, range(samples))) / samples
