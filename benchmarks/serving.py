@@ -35,6 +35,7 @@ class Serving:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._digests = settings.count_bodies or settings.faults.any or bool(settings.jitter_s)
         self.stats = Stats()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._connections: set[Connection] = set()
@@ -42,12 +43,6 @@ class Serving:
         self._working = 0
         self._hit: Counter[bytes] = Counter()
         self._minute: deque[float] = deque()
-        wanted = self.settings
-        self._digests = wanted.count_bodies or wanted.faults.any or bool(wanted.jitter_s)
-
-    def sent(self, size: int) -> None:
-        """Count bytes that a connection has sent."""
-        self.stats.bytes_out += size
 
     def track(self, connection: Connection) -> Connection:
         """Remember a new connection, so that it can be closed at the end."""
@@ -59,6 +54,10 @@ class Serving:
         """Cut all connections."""
         for connection in self._connections:
             connection.drop()
+
+    def sent(self, size: int) -> None:
+        """Count bytes that a connection has sent."""
+        self.stats.bytes_out += size
 
     def receive(self, request: HttpRequest, connection: Connection) -> None:
         """Take a request; it is answered now, later, or (as a fault) never."""
@@ -170,7 +169,7 @@ class Serving:
     def _chat(self, body: dict[str, Any], connection: Connection, headers: dict[str, str]) -> None:
         ask = openai_protocol.read_chat("/v1/chat/completions", body)
         answer = self._say(ask)
-        headers = headers | answer.headers if answer.headers else headers
+        headers = headers | answer.headers
         if answer.raw is not None or answer.status != 200:
             connection.answer(answer.status, answer.raw or b"{}", headers)
             return
@@ -185,7 +184,7 @@ class Serving:
     ) -> None:
         ask = anthropic_protocol.read_message("/v1/messages", body)
         answer = self._say(ask)
-        headers = headers | answer.headers if answer.headers else headers
+        headers = headers | answer.headers
         if answer.raw is not None or answer.status != 200:
             connection.answer(answer.status, answer.raw or b"{}", headers)
             return
