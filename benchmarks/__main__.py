@@ -1,6 +1,8 @@
 """`python -m benchmarks`: everything that is measured here, one after the other.
 
-Parity needs the rows of real benchmarks: name a mirror in EVALKIT_MIRROR.
+Speed and memory go to docs/performance.md, with the arguments of `benchmarks.performance`. Parity
+needs the rows of real benchmarks: name a mirror in EVALKIT_MIRROR; it runs where no section is
+named.
 """
 
 from __future__ import annotations
@@ -9,16 +11,19 @@ import os
 import subprocess
 import sys
 
+from benchmarks import performance
+
 
 def main() -> None:
-    """Run each measurement as a program of its own."""
-    programs = [["benchmarks.memory"]]
+    """Measure speed, then parity."""
+    performance.main()
+    if sys.argv[1:]:
+        return
     if mirror := os.environ.get("EVALKIT_MIRROR"):
-        programs.append(["benchmarks.parity", "--mirror", mirror])
+        command = [sys.executable, "-m", "benchmarks.parity", "--mirror", mirror]
+        subprocess.run(command, check=True)
     else:
         print("no parity: EVALKIT_MIRROR names no mirror", file=sys.stderr)
-    for program in programs:
-        subprocess.run([sys.executable, "-m", *program], check=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from benchmarks.workloads import TASK, Chat
@@ -58,23 +59,29 @@ class Peer(Protocol):
 
 
 class Evalkit:
-    """`evalkit run` with the `server/` adapter.
+    """`evalkit run`, with the `server/` adapter unless another is named.
 
     Args:
-        flags: Further flags, e.g. for a measurement of one of them.
+        model: The model's specification; `{origin}` is where the server is.
+        environ: Variables that its adapter needs, e.g. a key.
+        name: How the series is called.
     """
 
-    name = "evalkit"
-
-    def __init__(self, flags: tuple[str, ...] = ()) -> None:
-        self.flags = flags
+    def __init__(
+        self,
+        model: str = "server/auto?base_url={origin}/v1&api=chat",
+        environ: Mapping[str, str] = MappingProxyType({}),
+        name: str = "evalkit",
+    ) -> None:
+        self.model, self.environ, self.name = model, environ, name
 
     def command(self, chat: Chat, base_url: str, concurrency: int, output: Path) -> Command:
-        model = f"server/auto?base_url={base_url}&api=chat"
+        model = self.model.format(origin=base_url.removesuffix("/v1"))
         words = [sys.executable, "-m", "evalkit", "run", "-m", model, "-t", TASK]
         words += ["--include-path", str(chat.folder), "--output", str(output)]
         words += ["--concurrency", str(concurrency)] if concurrency else []
-        return Command((*words, *self.flags))
+        words += ["--limit", str(chat.limit)] if chat.limit else []
+        return Command(tuple(words), self.environ)
 
     def result(self, output: Path) -> Result:
         return read_evalkit(json.loads((output / "scores.json").read_text(encoding="utf-8")))
@@ -96,6 +103,7 @@ class LmEval:
         words = [sys.executable, "-m", "lm_eval", "run", "--model", "local-chat-completions"]
         words += ["--model_args", packed, "--tasks", TASK, "--include_path", str(chat.folder)]
         words += ["--apply_chat_template", "--output_path", str(output)]
+        words += ["--limit", str(chat.limit)] if chat.limit else []
         return Command(tuple(words), {"OPENAI_API_KEY": _KEY})
 
     def result(self, output: Path) -> Result:
@@ -120,6 +128,7 @@ class Inspect:
         words += ["--model", "openai-api/local/local-model"]
         words += ["--max-connections", str(concurrency)]
         words += ["--log-dir", str(output), "--display", "none"]
+        words += ["--limit", str(chat.limit)] if chat.limit else []
         variables = {"LOCAL_API_KEY": _KEY, "LOCAL_BASE_URL": base_url, "PYTHONPATH": ""}
         return Command(tuple(words), variables, chat.folder)
 

@@ -100,12 +100,12 @@ def measure_run(peer: Peer, chat: Chat, load: Load, server: ServerProcess, folde
         spent = spend(
             command.words,
             log=Path(scratch) / "log.txt",
-            environ=command.environ,
+            environ={"HF_HOME": str(folder / "huggingface"), **command.environ},
             folder=command.folder,
             core=CLIENT_CORE,
         )
         stats = server.stats()
-        check(peer.name, peer.result(output), stats, chat.samples)
+        check(peer.name, peer.result(output), stats, chat.asked)
         forget(output)
     return Run(
         wall_s=round(spent.wall_s, 3),

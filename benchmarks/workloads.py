@@ -80,10 +80,17 @@ class Chat:
     Args:
         folder: Holds them all; lm-eval and evalkit take it as their include path.
         samples: How many questions there are.
+        limit: Ask only so many; 0 asks all.
     """
 
     folder: Path
     samples: int
+    limit: int = 0
+
+    @property
+    def asked(self) -> int:
+        """How many questions a run asks."""
+        return self.limit or self.samples
 
     @property
     def rows(self) -> Path:
