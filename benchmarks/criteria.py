@@ -30,8 +30,14 @@ class Criterion:
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
-def chat_criteria(data: Mapping[str, Any]) -> list[Criterion]:
-    """The limits of one chat row: against lm-eval without latency, against the ideal with it."""
+def chat_criteria(data: Mapping[str, Any], against_inspect: bool) -> list[Criterion]:
+    """The limits of one chat row: against lm-eval without latency, against the ideal with it.
+
+    Args:
+        data: The rounds, and the load and number of samples that they had.
+        against_inspect: Whether a share of Inspect's time is a limit. It cannot be one where
+            the answers alone take longer than that.
+    """
     runs, load = data["runs"], Load(data["latency_ms"], data["concurrency"])
     found = []
     if load.latency_ms:
@@ -41,7 +47,7 @@ def chat_criteria(data: Mapping[str, Any]) -> list[Criterion]:
     elif "lm-eval" in runs:
         value = ratio(runs["evalkit"], runs["lm-eval"])
         found.append(Criterion("wall time as a share of lm-eval's", value, LM_EVAL_RATIO))
-    if "Inspect" in runs:
+    if against_inspect and "Inspect" in runs:
         value = ratio(runs["evalkit"], runs["Inspect"])
         found.append(Criterion("wall time as a share of Inspect's", value, INSPECT_RATIO))
     return found

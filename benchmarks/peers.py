@@ -32,10 +32,14 @@ class Command:
     folder: Path | None = None
 
     def shown(self) -> str:
-        """As one would type it."""
-        variables = [f"{name}={value}" for name, value in self.environ.items()]
-        program = Path(self.words[0]).name
-        return " ".join([*variables, program, *self.words[1:]])
+        """As one would type it in a shell."""
+        variables = [f"{name}={value}" for name, value in self.environ.items() if value]
+        words = [Path(self.words[0]).name, *self.words[1:]]
+        return " ".join([*variables, *map(_quoted, words)])
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if set(word) & set("?&; ") else word
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _chat(data: Mapping[str, Any]) -> list[str]:
     load = Load(data["latency_ms"], data["concurrency"])
     rounds = max(len(each) for each in runs.values())
     ideal = f"; the answers alone take {load.ideal_s(samples):.1f} s" if load.latency_ms else ""
-    parts = [f"{samples:,} samples, {rounds} rounds{ideal}.", _harnesses(runs)]
+    parts = [f"Samples: {samples:,}; rounds: {rounds}{ideal}.", _harnesses(runs)]
     parts += [_ratio_line(runs["evalkit"], name, runs[name]) for name in runs if name != "evalkit"]
     parts += [f"{name} was not measured: {why}." for name, why in data["missing"].items()]
     return parts

@@ -103,13 +103,19 @@ class Chat:
         return self.folder / "inspect_task.py"
 
 
-def write_chat(folder: Path, samples: int) -> Chat:
-    """Write the files of `samples` chat questions into `folder`."""
+def write_chat(folder: Path, samples: int, *, padding: int = 0) -> Chat:
+    """Write the files of `samples` chat questions into `folder`.
+
+    Args:
+        folder: Made if it is not there.
+        samples: How many.
+        padding: Characters that each question is longer, for measurements of memory.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     chat = Chat(folder.resolve(), samples)
     with chat.rows.open("w", encoding="utf-8") as file:
         for number in range(samples):
-            file.write(json.dumps(_row(number)) + "\n")
+            file.write(json.dumps(_row(number, padding)) + "\n")
     definition = _LM_EVAL.format(task=TASK, rows=json.dumps(str(chat.rows)))
     (chat.folder / f"{TASK}.yaml").write_text(definition, encoding="utf-8")
     chat.inspect_task.write_text(_INSPECT.format(rows=str(chat.rows)), encoding="utf-8")
@@ -127,9 +133,10 @@ def code_of(number: int) -> str:
     return f"K{number:07d}"
 
 
-def _row(number: int) -> dict[str, str]:
+def _row(number: int, padding: int) -> dict[str, str]:
+    before = ("A word. " * (padding // 8 + 1))[:padding]
     target = code_of(number) if _is_right(number) else "K-"
-    return {"question": question(number), "target": target}
+    return {"question": before + question(number), "target": target}
 
 
 def _is_right(number: int) -> bool:
