@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version as installed_version
 
 import typer
 
 from evalkit.cli import data, doctor, models, run, suites, tasks
+from evalkit.cli.collection import eased
 from evalkit.cli.output import print_error
 from evalkit.errors import EvalkitError, InputError, StoppedError
 
@@ -34,6 +34,8 @@ def _version(
     version: bool = typer.Option(False, "--version", help="Print the version and leave."),
 ) -> None:
     if version:
+        from importlib.metadata import version as installed_version
+
         typer.echo(installed_version("evalkit"))
         raise typer.Exit
 
@@ -43,7 +45,8 @@ def main(args: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if args is None else args)
     as_json = "--json" in arguments
     try:
-        app(arguments)
+        with eased():
+            app(arguments)
     except InputError as error:
         print_error(error, as_json)
         sys.exit(2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from evalkit.cli.collection import settle
 from evalkit.cli.output import Json, print_json
 from evalkit.config.run_config import RunConfig
 from evalkit.errors import InputError
@@ -154,7 +155,8 @@ def _evaluate(config: RunConfig, json: bool) -> Run:
     from evalkit.engine.progress import progress_for
     from evalkit.evaluation.run import evaluate
 
-    return evaluate(config, command=sys.argv, observer=progress_for(quiet=json))
+    observer = progress_for(quiet=json)
+    return evaluate(config, command=sys.argv, observer=observer, on_ready=settle)
 
 
 def _dry_run(config: RunConfig, json: bool) -> None:

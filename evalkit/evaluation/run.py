@@ -50,10 +50,18 @@ def evaluate(
     observer: Observer | None = None,
     environ: Mapping[str, str] = os.environ,
     clock: Clock = utc_now,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> Run:
     """Run `config` to its end, or as far as it goes; see `evaluate_async`."""
     return wait_for(
-        evaluate_async(config, command=command, observer=observer, environ=environ, clock=clock)
+        evaluate_async(
+            config,
+            command=command,
+            observer=observer,
+            environ=environ,
+            clock=clock,
+            on_ready=on_ready,
+        )
     )
 
 
@@ -75,6 +83,7 @@ async def evaluate_async(
     environ: Mapping[str, str] = os.environ,
     clock: Clock = utc_now,
     instances: Mapping[str, Model] = MappingProxyType({}),
+    on_ready: Callable[[], None] = lambda: None,
 ) -> Run:
     """Run `config`: ask every task of every model, score, and write the run folder.
 
@@ -85,6 +94,7 @@ async def evaluate_async(
         environ: Where keys, the mirror and the offline switch are read.
         clock: The time, for the manifest.
         instances: Models that were made in Python, by label.
+        on_ready: Called when all is checked and the first request is about to be sent.
 
     Returns:
         The run. Its `state` says how it ended: `done`; `failed` (done, but some samples or
@@ -104,6 +114,7 @@ async def evaluate_async(
         await check_cost(plan, folder)
         folder.mkdir(parents=True, exist_ok=True)
         manifest = new_manifest(plan, command, clock(), earlier)
+        on_ready()
         return await _Evaluation(plan, folder, manifest, clock).run(observer)
     finally:
         await close_models(plan)

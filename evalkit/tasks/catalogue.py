@@ -1,7 +1,8 @@
 """All tasks by name, whatever adapter knows them: evalkit's own first, then lm-eval's.
 
-Names are found without a row or a heavy library being loaded. A definition of our own is found
-by its file's name; a YAML in one of the user's folders is ours if it has a top-level `name`.
+Names are found without a row or a heavy library being loaded: what reads a definition of our own
+is imported where one is named. It is found by its file's name; a YAML in one of the user's folders
+is ours if it has a top-level `name`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ from typing import Any
 
 import msgspec
 
+from evalkit.config.yaml import read_document
 from evalkit.data.options import DataOptions
 from evalkit.errors import ConfigError, UnknownNameError
 from evalkit.records import Record
 from evalkit.resources import shipped
 from evalkit.tasks import lm_eval, suites
-from evalkit.tasks.declarative import definition_info
-from evalkit.tasks.own.definition import TaskDefinition, read_definition
 from evalkit.tasks.protocol import Prompting, Selection, Task, TaskInfo, TaskRef
 
 #: Its entries name packages (top-level ones) that hold definitions as data files.
@@ -50,15 +50,13 @@ def names(include_paths: Paths = ()) -> list[str]:
 def listing(pattern: str = "", include_paths: Paths = ()) -> list[Listed]:
     """What there is, by name; `pattern` is a part of a name, or a pattern with `*`."""
     from evalkit.tasks.lm_eval.index import read_index
-    from evalkit.tasks.lm_eval.information import category_of
 
     own = own_files(include_paths)
     lines = [_listed(name, path) for name, path in own.items() if _matches(name, pattern)]
-    for name, entry in read_index(_folders(include_paths)).items():
+    for name, line in read_index(_folders(include_paths)).lines().items():
         if name not in own and _matches(name, pattern):
-            kind = "lm_eval" if entry.kind == "task" else entry.kind
-            category = category_of(Path(entry.path)) if entry.path else ""
-            lines.append(Listed(name=name, kind=kind, category=category, title=entry.title))
+            kind = "lm_eval" if line.kind == "task" else line.kind
+            lines.append(Listed(name=name, kind=kind, category=line.category, title=line.title))
     return sorted(lines, key=lambda line: line.name)
 
 
@@ -70,7 +68,7 @@ def info(name: str, include_paths: Paths = ()) -> TaskInfo:
     """
     files = own_files(include_paths)
     if name in files:
-        return definition_info(read_definition(files[name]))
+        return _own_info(files[name])
     _check_known(name, include_paths)
     return lm_eval.info(name, _folders(include_paths))
 
@@ -79,7 +77,7 @@ def info_of(ref: TaskRef) -> TaskInfo:
     """What is known of a selected task without a row being loaded."""
     if ref.kind == "lm_eval":
         return lm_eval.ref_info(ref)
-    return definition_info(read_definition(Path(ref.path)))
+    return _own_info(Path(ref.path))
 
 
 def describe(name: str, include_paths: Paths = ()) -> dict[str, Any]:
@@ -91,7 +89,7 @@ def describe(name: str, include_paths: Paths = ()) -> dict[str, Any]:
     facts: dict[str, Any] = msgspec.to_builtins(info(name, include_paths))
     files = own_files(include_paths)
     if name in files:
-        return {**facts, **_more(read_definition(files[name])), "file": str(files[name])}
+        return {**facts, **_more(files[name]), "file": str(files[name])}
     selection = select([name], include_paths)
     members = [ref.name for ref in selection.tasks]
     return {**facts, "tasks": members} if members != [name] else facts
@@ -176,20 +174,38 @@ def _check_known(name: str, include_paths: Paths) -> None:
     raise UnknownNameError("task", name, known, hint)
 
 
+def _own_info(path: Path) -> TaskInfo:
+    from evalkit.tasks.declarative import definition_info
+    from evalkit.tasks.own.definition import read_definition
+
+    return definition_info(read_definition(path))
+
+
 def _ref(path: Path) -> TaskRef:
+    from evalkit.tasks.own.definition import read_definition
+
     definition = read_definition(path)
     return TaskRef(name=definition.name, kind=definition.kind, path=str(path.resolve()))
 
 
 def _listed(name: str, path: Path) -> Listed:
-    definition = read_definition(path)
+    """A line of ours: read from the YAML as it is, which is checked when the task is used."""
+    keys = read_document(path).value
+    if not isinstance(keys, dict):
+        raise ConfigError("must be a mapping of keys to values at its top level", path=str(path))
     return Listed(
-        name=name, kind=definition.kind, category=definition.category, title=definition.title
+        name=name,
+        kind="generated" if keys.get("generator") else "declarative",
+        category=str(keys.get("category") or ""),
+        title=str(keys.get("title") or ""),
     )
 
 
-def _more(definition: TaskDefinition) -> dict[str, Any]:
+def _more(path: Path) -> dict[str, Any]:
     """What a definition says beyond `TaskInfo`."""
+    from evalkit.tasks.own.definition import read_definition
+
+    definition = read_definition(path)
     scorer = definition.bound_scorer()
     return {
         "scorer": f"{scorer.scorer.name} {scorer.scorer.version}" if scorer else "choices",

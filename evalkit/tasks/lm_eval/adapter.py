@@ -15,10 +15,11 @@ from typing import Any
 from evalkit.errors import UnsupportedError
 from evalkit.records import Aggregate, Mode, Request, Response, Sample, Score, Status
 from evalkit.tasks.lm_eval.aggregation import aggregate_scores
+from evalkit.tasks.lm_eval.categories import category_of
 from evalkit.tasks.lm_eval.construct import Built
 from evalkit.tasks.lm_eval.filters import apply_filters, fallbacks, needs_whole_task
 from evalkit.tasks.lm_eval.fingerprint import fingerprint
-from evalkit.tasks.lm_eval.information import MODES, category_of
+from evalkit.tasks.lm_eval.information import MODES
 from evalkit.tasks.lm_eval.prompts import FewshotState, read_instance, serialise_messages
 from evalkit.tasks.lm_eval.values import is_plain_row, plain
 from evalkit.tasks.protocol import Prompting, TaskInfo, TaskRef, sample_count

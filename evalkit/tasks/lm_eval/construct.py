@@ -16,7 +16,7 @@ from evalkit.data.options import DataOptions
 from evalkit.errors import ConfigError, DataError, InputError, UnsupportedError
 from evalkit.records import Record, content_hash
 from evalkit.tasks.lm_eval.code_eval import runs_in_sandbox, sandboxed_code_eval
-from evalkit.tasks.lm_eval.definitions import FUNCTION, Definitions
+from evalkit.tasks.lm_eval.definitions import FUNCTION, read_definition
 from evalkit.tasks.lm_eval.runtime import OTHER_SEED, metrics_offline, prepare, seeded, without_bars
 from evalkit.tasks.lm_eval.values import plain
 from evalkit.tasks.protocol import TaskRef
@@ -39,7 +39,7 @@ class Built(Record, frozen=True, kw_only=True):
 
 def definition_of(ref: TaskRef) -> dict[str, Any]:
     """The definition that `ref` stands for, functions unresolved, without importing lm-eval."""
-    own = Definitions().read(Path(ref.path)) if ref.path else {}
+    own = read_definition(Path(ref.path)) if ref.path else {}
     return own | ref.overrides | {"task": ref.name}
 
 

@@ -8,6 +8,7 @@ included template is parsed once, and `!function` becomes a value that can be wr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,43 +34,43 @@ def _function(loader: _Loader, node: yaml.ScalarNode) -> dict[str, str]:
 _Loader.add_constructor("!function", _function)
 
 
-class Definitions:
-    """Definition files with their includes merged; remembers the templates it has parsed."""
+def read_definition(path: Path, parents: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The whole definition in `path`, its includes merged; the files behind `parents` include it.
 
-    def __init__(self) -> None:
-        self._parsed: dict[Path, dict[str, Any]] = {}
-
-    def read(self, path: Path) -> dict[str, Any]:
-        """The whole definition in `path`.
-
-        Raises:
-            ConfigError: The file is not YAML, not a mapping, or includes itself or nothing.
-        """
-        return self._merged(path, own=True, parents=())
-
-    def _merged(self, path: Path, own: bool, parents: tuple[Path, ...]) -> dict[str, Any]:
-        if path in parents:
-            raise ConfigError("includes itself", path=str(path))
-        definition = dict(_parse(path) if own else self._template(path))
-        includes = definition.pop("include", None)
-        if includes is None:
-            return definition
-        merged: dict[str, Any] = {}
-        for name in includes if isinstance(includes, list) else [includes]:
-            included = self._merged((path.parent / name).resolve(), False, (*parents, path))
-            merged |= {key: value for key, value in included.items() if key != "task_list"}
-        return merged | definition
-
-    def _template(self, path: Path) -> dict[str, Any]:
-        if path not in self._parsed:
-            self._parsed[path] = _parse(path)
-        return self._parsed[path]
+    Raises:
+        ConfigError: The file is not YAML, not a mapping, or includes itself or nothing.
+    """
+    if path in parents:
+        raise ConfigError("includes itself", path=str(path))
+    # most files are read once, templates by all that include them
+    definition = dict(_remembered(path) if parents else _parse(path))
+    includes = definition.pop("include", None)
+    if includes is None:
+        return definition
+    merged: dict[str, Any] = {}
+    for name in includes if isinstance(includes, list) else [includes]:
+        included = read_definition((path.parent / name).resolve(), (*parents, path))
+        merged |= {key: value for key, value in included.items() if key != "task_list"}
+    return merged | definition
 
 
 def definition_files(root: Path) -> Iterator[Path]:
     """All `.yaml` files under `root` in the order in which lm-eval reads them."""
     found = (path for path in root.glob("**/*.yaml") if _SKIPPED.isdisjoint(path.parts))
     yield from sorted(found, key=lambda path: path.as_posix())
+
+
+def _remembered(path: Path) -> dict[str, Any]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", path=str(path)) from None
+    return _parsed_once(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=512)
+def _parsed_once(path: Path, _mtime: int, _size: int) -> dict[str, Any]:
+    return _parse(path)
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -1,59 +1,30 @@
 """What lm-eval's tasks, groups and tags are called, and what is known of each, without lm-eval.
 
 lm-eval parses its 14,000 files at every start. Here they are parsed once for an installed
-version, and the index lies in the cache folder as one MessagePack file.
+version, and the index lies in the cache folder as one file (`entries`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from evalkit.errors import ConfigError, InputError
 from evalkit.resources import cache_dir
-from evalkit.tasks.lm_eval.definitions import FUNCTION, Definitions, definition_files
+from evalkit.tasks.lm_eval.categories import category_of
+from evalkit.tasks.lm_eval.definitions import FUNCTION, definition_files, read_definition
+from evalkit.tasks.lm_eval.entries import Entry, Index, pack
 
-_FORMAT = 1
-
-
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """One name of the index.
-
-    Attributes:
-        kind: `task`, `group` or `tag`.
-        path: The YAML file; empty for a tag.
-        members: Of a tag, its tasks in order; of a group, its `task:` list as written.
-        settings: Of a group, what else its file says.
-        python: Whether a Python class defines the task.
-    """
-
-    name: str
-    kind: Literal["task", "group", "tag"]
-    path: str = ""
-    members: list[Any] = []
-    settings: dict[str, Any] = {}
-    title: str = ""
-    version: str = ""
-    output_type: str = ""
-    dataset_path: str = ""
-    dataset_name: str = ""
-    num_fewshot: int | None = None
-    metrics: list[str] = []
-    tags: list[str] = []
-    python: bool = False
-    unsafe_code: bool = False
-    multimodal: bool = False
-
-
-Index = dict[str, Entry]
+_FORMAT = 2
 
 
 def lm_eval_folder() -> Path:
@@ -79,11 +50,11 @@ def read_index(include_paths: Sequence[Path] = ()) -> Index:
     for folder in include_paths:
         if not folder.is_dir():
             raise InputError(f"--include-path {str(folder)!r} is not a folder")
-        index = index | build_index(folder.resolve(), strict=True)
+        index = index.over(build_index(folder.resolve(), strict=True))
     return index
 
 
-def build_index(root: Path, strict: bool = False) -> Index:
+def build_index(root: Path, strict: bool = False) -> dict[str, Entry]:
     """The names that the definitions under `root` define.
 
     Args:
@@ -94,11 +65,11 @@ def build_index(root: Path, strict: bool = False) -> Index:
     Raises:
         ConfigError: A file is wrong, and `strict`.
     """
-    definitions, index = Definitions(), dict[str, Entry]()
+    index: dict[str, Entry] = {}
     tags: dict[str, set[str]] = {}
     for path in definition_files(root):
         try:
-            definition = definitions.read(path)
+            definition = read_definition(path)
             entry = entry_of(definition, path)
         except ConfigError:
             if strict:
@@ -134,6 +105,7 @@ def _group_entry(definition: dict[str, Any], name: str, path: Path) -> Entry:
         members=members if isinstance(members, list) else [],
         settings=settings,
         title=str(definition.get("group_alias") or ""),
+        category=category_of(path),
         version=_version(definition),
         tags=_strings(definition.get("tag")),
     )
@@ -147,6 +119,7 @@ def _task_entry(definition: dict[str, Any], name: str, path: Path) -> Entry:
         kind="task",
         path=str(path),
         title=str(definition.get("task_alias") or ""),
+        category=category_of(path),
         version=_version(definition),
         output_type="" if python else str(definition.get("output_type") or "generate_until"),
         dataset_path=str(definition.get("dataset_path") or ""),
@@ -187,35 +160,37 @@ def _shipped_index() -> Index:
     file = _cache_file(folder)
     if (index := _read(file)) is not None:
         return index
-    index = build_index(folder)
-    _write(file, index.values())
-    return index
+    packed = pack(build_index(folder))
+    _write(file, packed)
+    return Index(packed)
 
 
 def _cache_file(folder: Path) -> Path:
     """The cache file of this installation; another version, place or set of folders has another.
 
-    The folders' own times are no sign of change: Python writes `__pycache__` into them.
+    The folders' own times are no sign of change: Python writes `__pycache__` into them. The
+    files of an installed package stay as they are; in a checkout their own times are looked at.
     """
     version = installed_version("lm-eval")
-    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    installed = (folder / "__init__.py").stat().st_mtime_ns
-    stamp = repr((_FORMAT, str(folder), installed, [n for n in folders if n != "__pycache__"]))
+    folders = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    times = [(folder / "__init__.py").stat().st_mtime_ns]
+    if not any(folder.parents[1].glob("lm_eval-*.dist-info")):
+        times += [path.stat().st_mtime_ns for path in definition_files(folder)]
+    stamp = repr((_FORMAT, str(folder), times, [n for n in folders if n != "__pycache__"]))
     mark = hashlib.sha256(stamp.encode()).hexdigest()[:16]
     return cache_dir() / "lm_eval" / f"index-{version}-{mark}.msgpack"
 
 
 def _read(file: Path) -> Index | None:
     try:
-        entries = msgspec.msgpack.decode(file.read_bytes(), type=list[Entry])
+        return Index(file.read_bytes())
     except (FileNotFoundError, msgspec.DecodeError):
         return None  # never written, or half written by an older evalkit: built again
-    return {entry.name: entry for entry in entries}
 
 
-def _write(file: Path, entries: Iterable[Entry]) -> None:
+def _write(file: Path, packed: bytes) -> None:
     """Writes beside and renames, so that a reader never sees half a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as draft:
-        draft.write(msgspec.msgpack.encode(list(entries)))
+        draft.write(packed)
     Path(draft.name).replace(file)

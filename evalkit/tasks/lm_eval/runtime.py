@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
+import os
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
+
+from evalkit.tasks.lm_eval.deferral import deferred
 
 #: lm-eval seeds Python's generator with 0, all others with 1234 (`lm_eval.defaults`).
 PYTHON_SEED, OTHER_SEED = 0, 1234
+#: What lm-eval imports at once and needs for its own models alone (it asks tokenizers by HTTP).
+_SELDOM_USED = ("requests",)
+#: How `evaluate` reads its switch.
+_TRUE = {"1", "ON", "YES", "TRUE"}
 
 
+@lru_cache(maxsize=1)
 def prepare() -> None:
-    """Once a process: keeps lm-eval off the terminal, and its compiled templates in memory.
+    """Once a process: imports lm-eval, keeps it off the terminal, and its templates in memory.
 
     lm-eval compiles a Jinja template each time that it fills one in, some ten times a
     document: nine tenths of the time that building a prompt takes.
     """
-    from lm_eval import utils
+    with deferred(_SELDOM_USED):
+        from lm_eval import utils
+        from lm_eval.tasks import _factory  # noqa: F401 - brings lm_eval.api.task and datasets
 
     logging.getLogger("lm_eval").addHandler(logging.NullHandler())
-    if not hasattr(utils.env.from_string, "cache_info"):
-        utils.env.from_string = lru_cache(maxsize=1024)(utils.env.from_string)
+    utils.env.from_string = lru_cache(maxsize=1024)(_flat(utils.env.from_string))
+
+
+def _flat(compile_template: Callable[[str], Any]) -> Callable[[str], Any]:
+    """`compile_template`, its templates' global names in one dictionary instead of a chain.
+
+    Jinja copies them for each text that it renders, and a chain takes longer to copy than a
+    short template to fill in.
+    """
+
+    def compiled(source: str) -> Any:
+        template = compile_template(source)
+        template.globals = dict(template.globals)
+        return template
+
+    return compiled
 
 
 @contextmanager
@@ -67,11 +91,22 @@ def metrics_offline(offline: bool) -> Any:
 
 @contextmanager
 def _evaluate_offline() -> Iterator[None]:
-    # the package reads its switch from the environment when it is imported
-    config: Any = importlib.import_module("evaluate.config")
-    before = config.HF_EVALUATE_OFFLINE
-    config.HF_EVALUATE_OFFLINE = True
+    """Sets the package's switch, or the variable that it reads when it is imported.
+
+    It is not imported for this: it takes seconds, and few tasks need it.
+    """
+    name, before = "HF_EVALUATE_OFFLINE", os.environ.get("HF_EVALUATE_OFFLINE")
+    loaded: Any = sys.modules.get("evaluate.config")
+    was = loaded.HF_EVALUATE_OFFLINE if loaded else (before or "").upper() in _TRUE
+    os.environ[name] = "1"
+    if loaded:
+        loaded.HF_EVALUATE_OFFLINE = True
     try:
         yield
     finally:
-        config.HF_EVALUATE_OFFLINE = before
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+        if config := sys.modules.get("evaluate.config"):
+            cast(Any, config).HF_EVALUATE_OFFLINE = was

@@ -17,8 +17,9 @@ from typing import Any
 
 from evalkit.errors import ConfigError, UnknownNameError
 from evalkit.records import canonical
-from evalkit.tasks.lm_eval.definitions import Definitions
-from evalkit.tasks.lm_eval.index import Entry, Index, entry_of, read_index
+from evalkit.tasks.lm_eval.definitions import read_definition
+from evalkit.tasks.lm_eval.entries import Entry, Index
+from evalkit.tasks.lm_eval.index import entry_of, read_index
 from evalkit.tasks.protocol import Group, GroupMetric, Selection, TaskRef
 
 KIND = "lm_eval"
@@ -58,7 +59,7 @@ def _entries(name: str, index: Index) -> list[Entry]:
 
 def _file_entry(path: Path) -> Entry:
     path = path.expanduser().resolve()
-    entry = entry_of(Definitions().read(path), path)
+    entry = entry_of(read_definition(path), path)
     if entry is None:
         raise ConfigError("names neither a task nor a group", path=str(path))
     return entry
