@@ -17,10 +17,17 @@ from evalkit.records import Aggregate, Mode, Request, Response, Sample, Score, S
 from evalkit.tasks.lm_eval.aggregation import aggregate_scores
 from evalkit.tasks.lm_eval.categories import category_of
 from evalkit.tasks.lm_eval.construct import Built
+from evalkit.tasks.lm_eval.contexts import contexts_of, draws_of
 from evalkit.tasks.lm_eval.filters import apply_filters, fallbacks, needs_whole_task
 from evalkit.tasks.lm_eval.fingerprint import fingerprint
 from evalkit.tasks.lm_eval.information import MODES
-from evalkit.tasks.lm_eval.prompts import FewshotState, read_instance, serialise_messages
+from evalkit.tasks.lm_eval.prompts import (
+    FewshotState,
+    Samplings,
+    read_instance,
+    serialise_messages,
+)
+from evalkit.tasks.lm_eval.rows import RowReader
 from evalkit.tasks.lm_eval.values import is_plain_row, plain
 from evalkit.tasks.protocol import Prompting, TaskInfo, TaskRef, sample_count
 
@@ -47,7 +54,12 @@ class LmEvalTask:
         self.fingerprint = fingerprint(self._task, prompting, self.mode)
         self.scores_together = needs_whole_task(self._task)
         self._fallbacks = fallbacks(self._task) if self.mode == "generate" else {}
-        self._fewshot = fewshot_state(self._task, self._docs, prompting, self._context)
+        # a sample and its prompt are made from rows of their own, as if nobody wrote into them
+        self._rows, self._asked = RowReader(self._docs), RowReader(self._docs)
+        self._draws = draws_of(self._task)
+        self._contexts = contexts_of(self._task, prompting, self._draws)
+        self._samplings = Samplings(prompting.sampling)
+        self._fewshot = self._fewshot_state()
         self._try_first()
 
     def _try_first(self) -> None:
@@ -74,7 +86,7 @@ class LmEvalTask:
             yield self._sample(index)
 
     def _sample(self, index: int) -> Sample:
-        doc = self._docs[index]
+        doc = self._rows[index]
         row: Any = doc if self._plain else plain(doc)
         return Sample(
             id=str(index),
@@ -92,9 +104,11 @@ class LmEvalTask:
             return ()
         with self._lock:
             context = self._context_at(sample.index)
-        overrides, repeats = self.prompting.sampling, self._repeats
         instances = self._instances(self._doc(sample), sample.index, context)
-        return [r for each in instances for r in read_instance(each, repeats, overrides)]
+        return [r for each in instances for r in self._read(each)]
+
+    def _read(self, instance: Any) -> list[Request]:
+        return read_instance(instance, self._repeats, self._samplings)
 
     def _context_at(self, index: int) -> Any:
         if self._fewshot is None:
@@ -105,7 +119,9 @@ class LmEvalTask:
         return context
 
     def _context(self, index: int) -> Any:
-        doc, chat = self._docs[index], self.prompting.style == "chat"
+        doc, chat = self._asked[index], self.prompting.style == "chat"
+        if self._contexts is not None:
+            return self._contexts.of(doc)
         return self._task.fewshot_context(
             doc,
             num_fewshot=self.info.num_fewshot,
@@ -114,6 +130,31 @@ class LmEvalTask:
             fewshot_as_multiturn=chat and self.prompting.multiturn is not False,
             chat_template=serialise_messages if chat else None,
             gen_prefix=self._task.doc_to_prefix(doc),
+        )
+
+    def _fewshot_state(self) -> FewshotState | None:
+        """What keeps the task's few-shot draws in step; None where nothing is drawn."""
+        task = self._task
+        if not task.get_config("num_fewshot"):
+            return None
+        return FewshotState(
+            draw=self._draw,
+            generator=lambda: task.sampler.rnd if hasattr(task, "sampler") else task.fewshot_rnd,
+            reset=lambda: task.set_fewshot_seed(seed=self.prompting.seed),
+        )
+
+    def _draw(self, index: int) -> object:
+        """Draws a document's worked examples, as building its prompt does."""
+        from lm_eval.api.task import ConfigurableTask
+
+        task = self._task
+        if type(task).fewshot_context is not ConfigurableTask.fewshot_context:
+            return self._context(index)
+        if self._draws is not None:
+            return self._draws.of(self._docs[index] if self._draws.apart else None)
+        apart = task.fewshot_cfg.split == task.config.test_split
+        return task.sampler.sample(
+            n=self.info.num_fewshot, eval_doc=self._docs[index] if apart else None
         )
 
     def _instances(self, doc: Any, index: int, context: Any) -> list[Any]:
@@ -169,9 +210,9 @@ class LmEvalTask:
         doc = self._doc(sample)
         blank = [""] * len(self._task.doc_to_choice(doc)) if multiple_input(self._task) else ""
         instances = self._instances(doc, sample.index, blank)
-        overrides, repeats, rest = self.prompting.sampling, self._repeats, list(answers)
+        repeats, rest = self._repeats, list(answers)
         for instance in instances:
-            asked = len(read_instance(instance, repeats, overrides))
+            asked = len(self._read(instance))
             taken, rest = [_result(instance, r) for r in rest[:asked]], rest[asked:]
             instance.resps = taken * repeats if len(taken) == 1 else taken
         if rest or any(not instance.resps for instance in instances):
@@ -234,28 +275,6 @@ def _settle(task: Any, prompting: Prompting) -> None:
     if prompting.repeats is not None:
         task.set_config(key="repeats", value=prompting.repeats)
     task.set_fewshot_seed(seed=prompting.seed)
-
-
-def fewshot_state(task: Any, docs: Any, prompting: Prompting, context: Any) -> FewshotState | None:
-    """What keeps the task's few-shot draws in step; None where nothing is drawn."""
-    from lm_eval.api.task import ConfigurableTask
-
-    shots = task.get_config("num_fewshot")
-    if not shots:
-        return None
-    standard = type(task).fewshot_context is ConfigurableTask.fewshot_context
-
-    def draw(index: int) -> object:
-        if not standard:
-            return context(index)
-        apart = task.fewshot_cfg.split == task.config.test_split
-        return task.sampler.sample(n=shots, eval_doc=docs[index] if apart else None)
-
-    return FewshotState(
-        draw=draw,
-        generator=lambda: task.sampler.rnd if hasattr(task, "sampler") else task.fewshot_rnd,
-        reset=lambda: task.set_fewshot_seed(seed=prompting.seed),
-    )
 
 
 def task_info(ref: TaskRef, task: Any, notes: Sequence[str] = ()) -> TaskInfo:

@@ -16,8 +16,16 @@ from evalkit.data.options import DataOptions
 from evalkit.errors import ConfigError, DataError, InputError, UnsupportedError
 from evalkit.records import Record, content_hash
 from evalkit.tasks.lm_eval.code_eval import runs_in_sandbox, sandboxed_code_eval
+from evalkit.tasks.lm_eval.deferral import deferred
 from evalkit.tasks.lm_eval.definitions import FUNCTION, read_definition
-from evalkit.tasks.lm_eval.runtime import OTHER_SEED, metrics_offline, prepare, seeded, without_bars
+from evalkit.tasks.lm_eval.runtime import (
+    OTHER_SEED,
+    SELDOM_USED,
+    metrics_offline,
+    prepare,
+    seeded,
+    without_bars,
+)
 from evalkit.tasks.lm_eval.values import plain
 from evalkit.tasks.protocol import TaskRef
 
@@ -65,6 +73,7 @@ def build(ref: TaskRef, data: DataOptions, seed: int = OTHER_SEED) -> Built:
     prepare()
     with (
         redirected(data) as origins,
+        deferred(SELDOM_USED),
         seeded(seed),
         metrics_offline(data.offline),
         without_bars(),

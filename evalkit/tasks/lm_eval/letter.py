@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from string import ascii_uppercase
 from typing import Any
 
@@ -34,6 +35,7 @@ from evalkit.scoring.choice import read_choice
 from evalkit.tasks.lm_eval.adapter import LmEvalTask, gravest_status, multiple_input
 from evalkit.tasks.lm_eval.aggregation import mean_aggregate
 from evalkit.tasks.lm_eval.construct import Built
+from evalkit.tasks.lm_eval.contexts import has_steady_examples
 from evalkit.tasks.protocol import Prompting, TaskRef, merge_sampling
 
 _INSTRUCTION = (
@@ -49,6 +51,10 @@ _CHAT_SAMPLING = Sampling(max_tokens=1024)
 _TEXT_SAMPLING = Sampling(max_tokens=16, stop=("\n",))
 _CUE_LINE = re.compile(r"\s*\n[^\n]{0,30}[:：]\s*$|\s*\n[^\n]{0,60}\b(?:answer is|答案是)\s*$")
 _CUE = re.compile(r"\s+(?:Answer|A)\s*[:：]\s*$")
+#: How a text with a cue ends: nothing else need be searched for one.
+_CUE_ENDS = (":", "：", "answer is", "答案是")
+#: Worked examples that a task keeps as questions.
+_KEPT_EXAMPLES = 4096
 _LABEL = re.compile(r"\s*\(?([A-Z])[).]\s*")
 
 
@@ -74,6 +80,7 @@ class LetterTask(LmEvalTask):
     """A multiple-choice task of lm-eval whose choices are asked for by letter."""
 
     def __init__(self, ref: TaskRef, built: Built, prompting: Prompting) -> None:
+        self._kept: dict[int, Question] = {}  # worked examples by their place in the pool
         super().__init__(ref, built, prompting)
         self.scores_together = False
         self.info = msgspec.structs.replace(self.info, metrics=("acc",))
@@ -95,9 +102,9 @@ class LetterTask(LmEvalTask):
         return [Request(kind="generate", prompt=prompt, sampling=sampling)]
 
     def _context(self, index: int) -> str | tuple[Message, ...]:
-        doc, task = self._docs[index], self._task
+        doc, task = self._asked[index], self._task
         system = self._system(doc)
-        examples = [_example(task, shot, self.prompting.seed) for shot in self._examples(doc)]
+        examples = self._examples(doc)
         question = question_of(task, doc, self.prompting.seed).asked()
         if self.prompting.style == "chat":
             turns = _turns(examples, question, self.prompting.multiturn is not False)
@@ -113,13 +120,23 @@ class LetterTask(LmEvalTask):
         joined = maybe_delimit(self.prompting.system, description, config.fewshot_delimiter)
         return str(joined).strip()
 
-    def _examples(self, doc: Any) -> Iterable[Any]:
-        shots, task = self.info.num_fewshot, self._task
+    def _examples(self, doc: Any) -> Sequence[Question]:
+        shots, task, seed = self.info.num_fewshot, self._task, self.prompting.seed
         if not shots:
             return ()
+        if self._draws is not None and has_steady_examples(task):
+            return [self._example_at(place) for place in self._draws.of(doc)]
         apart = task.fewshot_cfg.split == task.config.test_split
-        drawn: Iterable[Any] = task.sampler.sample(n=shots, eval_doc=doc if apart else None)
-        return drawn
+        drawn = task.sampler.sample(n=shots, eval_doc=doc if apart else None)
+        return [_example(task, shot, seed) for shot in drawn]
+
+    def _example_at(self, place: int) -> Question:
+        assert self._draws is not None
+        if place not in self._kept:
+            if len(self._kept) >= _KEPT_EXAMPLES:
+                del self._kept[next(iter(self._kept))]
+            self._kept[place] = _example(self._task, self._draws.row(place), self.prompting.seed)
+        return self._kept[place]
 
     def score(self, sample: Sample, answers: Sequence[Response]) -> Score:
         """Accuracy of the letter that was read; an answer without one counts as wrong."""
@@ -212,8 +229,13 @@ def _are_listed(labels: Sequence[str], text: str) -> bool:
     """Whether the choices are single letters or digits that head lines or options in `text`."""
     if len(set(labels)) < len(labels) or any(len(label) != 1 for label in labels):
         return False
-    signs = (rf"(?:^|[\s(\[]){re.escape(label)}\s*[.):\]、．]" for label in labels)
-    return all(re.search(sign, text, re.MULTILINE) for sign in signs)
+    return set(_heads(tuple(labels)).findall(text)) == set(labels)
+
+
+@lru_cache(maxsize=64)
+def _heads(labels: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds a label at the head of a line or an option: "A." or " (A)"."""
+    return re.compile(rf"[{re.escape(''.join(labels))}](?<![^\s(\[].)(?=\s*[.):\]、．])")
 
 
 def _letters(count: int) -> tuple[str, ...]:
@@ -224,18 +246,28 @@ def _letters(count: int) -> tuple[str, ...]:
 
 def _without_cue(text: str) -> str:
     """`text` without the words that call for the answer ("Answer:")."""
-    for cue in (_CUE_LINE, _CUE):
-        if match := cue.search(text):
-            return text[: match.start()].strip()
-    return text.strip()
+    said = text.rstrip()
+    if said.endswith(_CUE_ENDS):
+        # nothing matches before the white space that stands before the last line
+        line = len(said[: max(0, said.rfind("\n"))].rstrip())
+        for cue, start in ((_CUE_LINE, line), (_CUE, 0)):
+            if match := cue.search(text, start):
+                return text[: match.start()].strip()
+    return said.strip()
 
 
 def _turns(examples: Sequence[Question], question: str, multiturn: bool) -> tuple[Message, ...]:
     if multiturn:
-        pairs = [
-            (Message(role="user", content=e.asked()), Message(role="assistant", content=e.right[0]))
-            for e in examples
-        ]
-        return (*(turn for pair in pairs for turn in pair), Message(role="user", content=question))
+        worked = (turn for example in examples for turn in _worked_turns(example))
+        return (*worked, Message(role="user", content=question))
     blocks = [f"{example.asked()}\n\n{example.right[0]}" for example in examples]
     return (Message(role="user", content="\n\n".join([*blocks, question])),)
+
+
+@lru_cache(maxsize=1024)
+def _worked_turns(example: Question) -> tuple[Message, Message]:
+    """An example's two turns, which all documents that show it share."""
+    return (
+        Message(role="user", content=example.asked()),
+        Message(role="assistant", content=example.right[0]),
+    )

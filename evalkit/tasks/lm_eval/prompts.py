@@ -33,12 +33,12 @@ def serialise_messages(history: list[dict[str, str]], add_generation_prompt: boo
     return _MARK + json.dumps(history, ensure_ascii=False)
 
 
-def read_prompt(text: str) -> str | tuple[Message, ...]:
-    """The messages in a serialised prompt; any other text as it is.
+def read_prompt(text: str | tuple[Message, ...]) -> str | tuple[Message, ...]:
+    """The messages in a serialised prompt; any other text, and messages, as they are.
 
     What a task has written behind the messages is the beginning of the answer.
     """
-    if not text.startswith(_MARK):
+    if not isinstance(text, str) or not text.startswith(_MARK):
         return text
     history, end = json.JSONDecoder().raw_decode(text, len(_MARK))
     if begun := text[end:]:
@@ -84,7 +84,29 @@ def _drawing(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"temperature": float(temperature) if temperature else 1.0, **drawn}
 
 
-def read_instance(instance: Any, repeats: int, overrides: dict[str, Any]) -> list[Request]:
+class Samplings:
+    """`read_sampling` for a task's instances, which mostly say the same: read once.
+
+    Args:
+        overrides: Fields of `Sampling` that win over the task's.
+    """
+
+    def __init__(self, overrides: dict[str, Any]) -> None:
+        self._overrides, self._known = overrides, dict[str, Sampling]()
+
+    def of(self, arguments: Mapping[str, Any]) -> Sampling:
+        """The sampling that generation arguments stand for.
+
+        Raises:
+            UnsupportedError: An argument that changes answers and that no request can carry.
+        """
+        said = repr(arguments)
+        if said not in self._known:
+            self._known = {said: read_sampling(arguments, self._overrides)}
+        return self._known[said]
+
+
+def read_instance(instance: Any, repeats: int, samplings: Samplings) -> list[Request]:
     """The requests of one instance: one, or `repeats` where answers are drawn at a temperature."""
     arguments = instance.args
     if instance.request_type == "loglikelihood_rolling":
@@ -94,7 +116,7 @@ def read_instance(instance: Any, repeats: int, overrides: dict[str, Any]) -> lis
     prompt = read_prompt(arguments[0])
     if instance.request_type == "loglikelihood":
         return [Request(kind="loglikelihood", prompt=prompt, continuation=arguments[1])]
-    sampling = read_sampling(arguments[1], overrides)
+    sampling = samplings.of(arguments[1])
     draws = repeats if sampling.temperature != 0 else 1
     return [
         Request(kind="generate", prompt=prompt, sampling=sampling, repeat=index)

@@ -15,8 +15,14 @@ from evalkit.tasks.lm_eval.deferral import deferred
 
 #: lm-eval seeds Python's generator with 0, all others with 1234 (`lm_eval.defaults`).
 PYTHON_SEED, OTHER_SEED = 0, 1234
-#: What lm-eval imports at once and needs for its own models alone (it asks tokenizers by HTTP).
-_SELDOM_USED = ("requests",)
+#: What lm-eval and its tasks import at once, and use to score a few of them (or not at all).
+SELDOM_USED = (
+    "evaluate",
+    "requests",
+    "rouge_score.rouge_scorer",
+    "rouge_score.scoring",
+    "sacrebleu",
+)
 #: How `evaluate` reads its switch.
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
@@ -28,7 +34,7 @@ def prepare() -> None:
     lm-eval compiles a Jinja template each time that it fills one in, some ten times a
     document: nine tenths of the time that building a prompt takes.
     """
-    with deferred(_SELDOM_USED):
+    with deferred(SELDOM_USED):
         from lm_eval import utils
         from lm_eval.tasks import _factory  # noqa: F401 - brings lm_eval.api.task and datasets
 
