@@ -16,8 +16,10 @@ from evalkit.data.options import DataOptions
 from evalkit.errors import ConfigError, DataError, InputError, UnsupportedError
 from evalkit.records import Record, content_hash
 from evalkit.tasks.lm_eval.code_eval import runs_in_sandbox, sandboxed_code_eval
+from evalkit.tasks.lm_eval.contexts import is_steady
 from evalkit.tasks.lm_eval.deferral import deferred
 from evalkit.tasks.lm_eval.definitions import FUNCTION, read_definition
+from evalkit.tasks.lm_eval.pools import pools_in_arrow
 from evalkit.tasks.lm_eval.runtime import (
     OTHER_SEED,
     SELDOM_USED,
@@ -79,7 +81,8 @@ def build(ref: TaskRef, data: DataOptions, seed: int = OTHER_SEED) -> Built:
         without_bars(),
         sandboxed_code_eval(Path(ref.path)) if runs_code else nullcontext(),
     ):
-        task = _construct(ref)
+        with pools_in_arrow():
+            task = _construct(ref)
         _refuse_built(ref, task)
         _check_metrics(ref.name, task)
         docs = _documents(task)
@@ -93,11 +96,13 @@ def _documents(task: Any) -> Any:
     """The documents as `build_all_requests` sees them: processed anew, after what came before.
 
     Each look at `task_name` draws from Python's generator (the name that it falls back on),
-    and `TaskManager.load` looks three times at a task that is loaded alone.
+    and `TaskManager.load` looks three times at a task that is loaded alone. Where nothing is drawn,
+    processing anew gives what the constructor has got already.
     """
     for _ in range(3):
         getattr(task, "task_name", None)
-    return task.eval_docs
+    known = getattr(task, "task_docs", None)
+    return task.eval_docs if known is None or not is_steady(task.config.process_docs) else known
 
 
 def _rows_name(origins: Sequence[Origin], docs: Any) -> str:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from evalkit.tasks.lm_eval.deferral import deferred
+from evalkit.tasks.lm_eval.pools import keep_pools_in_arrow
 
 #: lm-eval seeds Python's generator with 0, all others with 1234 (`lm_eval.defaults`).
 PYTHON_SEED, OTHER_SEED = 0, 1234
@@ -38,6 +39,7 @@ def prepare() -> None:
         from lm_eval import utils
         from lm_eval.tasks import _factory  # noqa: F401 - brings lm_eval.api.task and datasets
 
+    keep_pools_in_arrow()
     logging.getLogger("lm_eval").addHandler(logging.NullHandler())
     utils.env.from_string = lru_cache(maxsize=1024)(_flat(utils.env.from_string))
 
