@@ -26,6 +26,7 @@ from evalkit.evaluation.estimate import check_cost
 from evalkit.evaluation.logs import set_log_level
 from evalkit.evaluation.manifest import claim_folder, default_folder, new_manifest
 from evalkit.evaluation.opening import close_models, open_models
+from evalkit.evaluation.order import longest_first
 from evalkit.evaluation.plan import Plan, PlannedJob, assign, draft
 from evalkit.evaluation.preflight import check_data
 from evalkit.evaluation.pricing import price_function
@@ -110,6 +111,7 @@ async def evaluate_async(
     await open_models(plan)
     try:
         assign(plan)
+        plan.jobs = longest_first(plan.jobs)
         check_data(plan)
         await check_cost(plan, folder)
         folder.mkdir(parents=True, exist_ok=True)

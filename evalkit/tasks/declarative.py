@@ -59,6 +59,7 @@ def definition_info(definition: TaskDefinition) -> TaskInfo:
         source=_source_name(definition),
         licence=definition.licence,
         description=definition.description.strip(),
+        max_tokens=definition.sampling.max_tokens,
         heavy_scoring=bool(scorer and scorer.scorer.heavy),
     )
 

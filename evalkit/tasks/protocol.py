@@ -38,7 +38,8 @@ class TaskInfo(Record, frozen=True, kw_only=True):
 
     `modes` are the ways it can be asked, the preferred one first. `kind` names the adapter
     (`lm_eval`, `declarative`, `generated`); `needs_tools` that it uses a provider's tool
-    interface where there is one. `heavy_scoring` keeps scoring off the event loop.
+    interface where there is one. `max_tokens` is what limits an answer (None: nothing does, or
+    it is not known). `heavy_scoring` keeps scoring off the event loop.
     """
 
     name: str
@@ -54,6 +55,7 @@ class TaskInfo(Record, frozen=True, kw_only=True):
     source: str = ""
     licence: str = ""
     description: str = ""
+    max_tokens: int | None = None
     heavy_scoring: bool = False
 
 

@@ -17,6 +17,10 @@ import yaml
 from evalkit.errors import ConfigError
 
 FUNCTION = "!function"
+#: How `generation_kwargs` name the limit of an answer, and lm-eval's own where none is stated
+#: (`lm_eval.defaults`).
+LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+DEFAULT_MAX_TOKENS = 256
 _SKIPPED = {"__pycache__", ".ipynb_checkpoints"}
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

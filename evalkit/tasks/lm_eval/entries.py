@@ -32,6 +32,7 @@ class Entry(Line, frozen=True, array_like=True):
         path: The YAML file; empty for a tag.
         members: Of a tag, its tasks in order; of a group, its `task:` list as written.
         settings: Of a group, what else its file says.
+        max_tokens: What limits an answer; None where the definition does not say.
         python: Whether a Python class defines the task.
     """
 
@@ -43,6 +44,7 @@ class Entry(Line, frozen=True, array_like=True):
     dataset_path: str = ""
     dataset_name: str = ""
     num_fewshot: int | None = None
+    max_tokens: int | None = None
     metrics: list[str] = []
     tags: list[str] = []
     python: bool = False

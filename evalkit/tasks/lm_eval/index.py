@@ -21,10 +21,10 @@ import msgspec
 from evalkit.errors import ConfigError, InputError
 from evalkit.resources import cache_dir
 from evalkit.tasks.lm_eval.categories import category_of
-from evalkit.tasks.lm_eval.definitions import FUNCTION, definition_files, read_definition
+from evalkit.tasks.lm_eval.definitions import FUNCTION, LIMITS, definition_files, read_definition
 from evalkit.tasks.lm_eval.entries import Entry, Index, pack
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def lm_eval_folder() -> Path:
@@ -125,6 +125,7 @@ def _task_entry(definition: dict[str, Any], name: str, path: Path) -> Entry:
         dataset_path=str(definition.get("dataset_path") or ""),
         dataset_name=str(definition.get("dataset_name") or ""),
         num_fewshot=shots if isinstance(shots, int) else None,
+        max_tokens=_max_tokens(definition.get("generation_kwargs")),
         metrics=_metrics(definition.get("metric_list")),
         tags=_strings(definition.get("tag")),
         python=python,
@@ -146,6 +147,12 @@ def _metrics(metric_list: Any) -> list[str]:
 
 def _function_name(value: dict[str, str]) -> str:
     return value.get(FUNCTION, "").rpartition(".")[2]
+
+
+def _max_tokens(generation: Any) -> int | None:
+    limits = generation if isinstance(generation, dict) else {}
+    said = (limits.get(name) for name in LIMITS)
+    return next((limit for limit in said if isinstance(limit, int)), None)
 
 
 def _strings(value: Any) -> list[str]:

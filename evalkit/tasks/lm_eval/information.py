@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evalkit.records import Mode
+from evalkit.tasks.lm_eval.definitions import DEFAULT_MAX_TOKENS
 from evalkit.tasks.lm_eval.entries import Entry
 from evalkit.tasks.protocol import TaskInfo
 
@@ -40,8 +41,15 @@ def entry_info(entry: Entry) -> TaskInfo:
         metrics=tuple(entry.metrics) or _METRICS.get(entry.output_type, ()),
         num_fewshot=entry.num_fewshot or 0,
         source=entry.dataset_path,
+        max_tokens=_max_tokens(entry),
         heavy_scoring=entry.unsafe_code,
     )
+
+
+def _max_tokens(entry: Entry) -> int | None:
+    if entry.max_tokens is None and entry.output_type == "generate_until":
+        return DEFAULT_MAX_TOKENS
+    return entry.max_tokens
 
 
 def _modes(entry: Entry) -> tuple[Mode, ...]:

@@ -14,13 +14,11 @@ from typing import Any
 
 from evalkit.errors import UnsupportedError
 from evalkit.records import Message, Request, Sampling
+from evalkit.tasks.lm_eval.definitions import DEFAULT_MAX_TOKENS, LIMITS
 from evalkit.tasks.protocol import merge_sampling
 
 _MARK = "\x00evalkit-messages\x00"
-#: What lm-eval's models take where a task states no limit (`lm_eval.defaults`).
-DEFAULT_MAX_TOKENS = 256
-_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-_KNOWN = {*_LIMITS, "until", "do_sample", "temperature", "top_p", "top_k", "seed"}
+_KNOWN = {*LIMITS, "until", "do_sample", "temperature", "top_p", "top_k", "seed"}
 
 
 def serialise_messages(history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
@@ -61,7 +59,7 @@ def read_sampling(arguments: Mapping[str, Any], overrides: dict[str, Any]) -> Sa
             f"which cannot be sent; known are {', '.join(sorted(_KNOWN))}"
         )
     until = arguments.get("until") or []
-    limits = [arguments[name] for name in _LIMITS if arguments.get(name) is not None]
+    limits = [arguments[name] for name in LIMITS if arguments.get(name) is not None]
     own = Sampling(
         max_tokens=int(limits[0]) if limits else DEFAULT_MAX_TOKENS,
         stop=tuple(term for term in ([until] if isinstance(until, str) else until) if term),
