@@ -124,8 +124,10 @@ def _engine_lines(engine: dict[str, Any]) -> list[str]:
     seconds = engine.get("seconds", 0.0)
     sent = engine.get("requests_sent", 0)
     rate = f" ({sent / seconds:,.1f} a second)" if seconds > 0 else ""
+    calls = engine.get("calls", sent)
+    together = f" in {calls:,} calls" if calls < sent else ""
     first = (
-        f"{sent:,} requests sent{rate}, {engine.get('from_journal', 0):,} answers from the "
+        f"{sent:,} requests sent{together}{rate}, {engine.get('from_journal', 0):,} answers from the "
         "journal, "
         f"{engine.get('deduplicated', 0):,} asked once for several samples, {seconds:,.1f} s"
     )

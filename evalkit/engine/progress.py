@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from evalkit.engine.tally import Tally
+from evalkit.records import Usage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -247,11 +248,17 @@ def progress_cells(tally: Tally, pace: Pace) -> tuple[str, ...]:
         f"{tally.samples_done:,}/{tally.samples_total:,}{more} samples",
         f"{pace.rate(tally):,.1f}/s",
         "" if left is None else f"{_duration(left)}{more} left",
-        f"{usage.input_tokens:,} in, {usage.output_tokens:,} out",
+        f"{usage.input_tokens:,} in{_cached(usage)}, {usage.output_tokens:,} out",
         "" if tally.cost is None else f"${tally.cost:.4f}",
         f"{tally.from_journal:,} from the journal" if tally.from_journal else "",
         _trouble(tally),
     )
+
+
+def _cached(usage: Usage) -> str:
+    """How much of the input a provider read from its prefix cache, where it says so."""
+    share = usage.cached_tokens / max(1, usage.input_tokens)
+    return f" ({share:.0%} cached)" if usage.cached_tokens else ""
 
 
 def _trouble(tally: Tally) -> str:

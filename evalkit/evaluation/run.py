@@ -250,6 +250,7 @@ def _engine_facts(outcome: Outcome) -> dict[str, Any]:
     return {
         "seconds": round(outcome.seconds, 3),
         "requests_sent": sum(model.sent for model in models),
+        "calls": sum(model.calls for model in models),
         "from_journal": sum(model.from_journal for model in models),
         "deduplicated": sum(model.deduplicated for model in models),
         "recovered": sum(model.recovered for model in models),

@@ -58,6 +58,12 @@ def test_a_row_says_what_matters(clock):
         assert part in line
 
 
+def test_a_row_says_how_much_came_from_a_prefix_cache(clock):
+    tally = busy()
+    tally.usage += Usage(cached_tokens=6_000)
+    assert "12,345 in (49% cached), 678 out" in progress_cells(tally, Pace(clock))
+
+
 def test_tasks_that_are_not_loaded_yet_leave_the_total_open(clock):
     tally = busy()
     tally.jobs_waiting = 2
