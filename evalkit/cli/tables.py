@@ -126,10 +126,11 @@ def _engine_lines(engine: dict[str, Any]) -> list[str]:
     rate = f" ({sent / seconds:,.1f} a second)" if seconds > 0 else ""
     calls = engine.get("calls", sent)
     together = f" in {calls:,} calls" if calls < sent else ""
+    held = engine.get("from_journal", 0)
+    shared = engine.get("deduplicated", 0)
     first = (
-        f"{sent:,} requests sent{together}{rate}, {engine.get('from_journal', 0):,} answers from the "
-        "journal, "
-        f"{engine.get('deduplicated', 0):,} asked once for several samples, {seconds:,.1f} s"
+        f"{sent:,} requests sent{together}{rate}, {held:,} answers from the journal, "
+        f"{shared:,} asked once for several samples, {seconds:,.1f} s"
     )
     rates = [_rate(name, model) for name, model in engine.get("models", {}).items()]
     failures = {k: v for k, v in engine.get("failed_attempts", {}).items() if v}
