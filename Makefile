@@ -12,7 +12,7 @@ help:
 	@echo "make run    set up, then evaluate a small real model on the quick suite"
 	@echo "make test   set up, then run the whole test suite"
 	@echo "make check  format, lint, types and layers"
-	@echo "make bench  measure against peers (slow)"
+	@echo "make bench  measure against peers and write docs/performance.md (slow; BENCH=chat_0ms: a part)"
 	@echo "make lock   refresh constraints.txt"
 
 $(VENV)/bin/python:
@@ -41,7 +41,7 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lock:
 	uv pip compile pyproject.toml constraints.in --extra dev --extra local --extra app --extra benchmarks \

@@ -1,9 +1,10 @@
 """Which concurrency evalkit chooses by itself: `python -m benchmarks.knee`.
 
-The server works on CAPACITY requests at full speed and shares itself among more, so that its
-throughput stops growing there and its latency goes on growing: the knee. `evalkit run` gets no
---concurrency. One JSON line a server: what was chosen (the manifest's `engine`), what the server
-saw, how long the requests took, and how long they take where the server is full from the start.
+The server works on CAPACITY requests at full speed and shares itself among more (or, with --line,
+lets them wait), so that its throughput stops growing there and its latency goes on growing: the
+knee. `evalkit run` gets no --concurrency. One JSON line a server: what was chosen (the manifest's
+`engine`), what the server saw, how long the requests took, and how long they take where the
+server is full from the start.
 """
 
 from __future__ import annotations
@@ -76,12 +77,14 @@ def highest_after(seen: Sequence[tuple[float, int]], share: float) -> int:
     return max(counts[int(len(counts) * (1 - share)) :], default=0)
 
 
-def measure(capacity: int, latency_s: float, seconds: float, folder: Path) -> dict[str, Any]:
+def measure(
+    capacity: int, latency_s: float, seconds: float, shared: bool, folder: Path
+) -> dict[str, Any]:
     """Run as many samples as a full server answers in `seconds`."""
     samples = int(capacity / latency_s * seconds)
     chat: Chat = write_chat(folder / "chat", samples)
     flags = ["--answer", ANSWER, "--no-count-bodies", "--latency-ms", str(latency_s * 1000)]
-    flags += ["--capacity", str(capacity), "--shared"]
+    flags += ["--capacity", str(capacity), *(["--shared"] if shared else [])]
     peer = Adaptive()
     with ServerProcess(flags, core=SERVER_CORE) as server, Watch(server) as watch:
         run = measure_run(peer, chat, Load(latency_s * 1000, 0), server, folder)
@@ -89,6 +92,7 @@ def measure(capacity: int, latency_s: float, seconds: float, folder: Path) -> di
     return {
         "capacity": capacity,
         "latency_ms": latency_s * 1000,
+        "beyond_it": "shared" if shared else "in line",
         "samples": samples,
         "requests_s": run.requests_s,
         "ideal_s": round(samples * latency_s / capacity, 3),
@@ -117,11 +121,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=15, help="of a full server, a run")
     parser.add_argument("--capacity", type=int, default=None, help="one server instead of all")
     parser.add_argument("--latency-ms", type=float, default=200)
+    parser.add_argument("--line", action="store_true", help="those beyond the capacity wait")
     arguments = parser.parse_args(words)
     one = ((arguments.capacity, arguments.latency_ms / 1000),) if arguments.capacity else SERVERS
     for capacity, latency_s in one:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(capacity, latency_s, arguments.seconds, Path(folder))
+            found = measure(
+                capacity, latency_s, arguments.seconds, not arguments.line, Path(folder)
+            )
         print(json.dumps(found), flush=True)
 
 

@@ -121,7 +121,8 @@ def read_results(file: Path) -> dict[str, Any]:
 
 def read_notes() -> dict[str, str]:
     """What was written by hand, by the section's name."""
-    return {file.stem: file.read_text(encoding="utf-8") for file in sorted(NOTES.glob("*.md"))}
+    files = [file for file in sorted(NOTES.glob("*.md")) if file.name != "README.md"]
+    return {file.stem: file.read_text(encoding="utf-8") for file in files}
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:

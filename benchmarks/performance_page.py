@@ -22,8 +22,8 @@ is no measurement and ends the program."""
 _AGAIN = """\
 ```sh
 make bench                                            # everything; takes about an hour
-python -m benchmarks chat_0ms --rounds 5              # one section; the page keeps the others
-python -m benchmarks --render-only                    # the page from what was measured before
+make bench BENCH="chat_0ms --rounds 5"                # one section; the page keeps the others
+make bench BENCH=--render-only                        # the page from what was measured before
 ```"""
 
 
@@ -105,13 +105,13 @@ def _chat(data: Mapping[str, Any]) -> list[str]:
     load = Load(data["latency_ms"], data["concurrency"])
     rounds = max(len(each) for each in runs.values())
     ideal = f"; the answers alone take {load.ideal_s(samples):.1f} s" if load.latency_ms else ""
-    parts = [f"Samples: {samples:,}; rounds: {rounds}{ideal}.", _harnesses(runs)]
+    parts = [f"Samples: {samples:,}; rounds: {rounds}{ideal}.", _harnesses(runs, load)]
     parts += [_ratio_line(runs["evalkit"], name, runs[name]) for name in runs if name != "evalkit"]
     parts += [f"{name} was not measured: {why}." for name, why in data["missing"].items()]
     return parts
 
 
-def _harnesses(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def _harnesses(runs: Mapping[str, Sequence[Mapping[str, Any]]], load: Load) -> str:
     head = ["harness", "wall (fastest)", "CPU", "peak memory", "start to first request"]
     head += ["first request to last answer", "in flight: mean (most)", "requests", "MB sent"]
     rows = []
@@ -125,7 +125,8 @@ def _harnesses(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
                 f"{m['peak_rss_mb']:.0f} MB",
                 f"{m['first_request_s']:.2f} s",
                 f"{m['requests_s']:.2f} s",
-                f"{m['mean_in_flight']:.1f} ({m['max_in_flight']:.0f})",
+                # without latency, the server answers before it reads the next request
+                f"{m['mean_in_flight']:.1f} ({m['max_in_flight']:.0f})" if load.latency_ms else "–",
                 f"{m['received']:,.0f}",
                 f"{m['bytes_in'] / 1e6:.1f}",
             ]
@@ -177,9 +178,11 @@ def _flat(line: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return {None: "–", True: "yes", False: "no"}.get(value, str(value))
-    return number(value)
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else number(value)
 
 
 def number(value: float) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.criteria import Limit
-from benchmarks.performance import SECTIONS, merged, page, read_arguments, read_lines
+from benchmarks.performance import SECTIONS, merged, page, read_arguments, read_lines, read_notes
 from benchmarks.performance_page import number
 from benchmarks.rounds import Load
 from benchmarks.sections import ChatSection, ProgramSection
@@ -110,6 +110,10 @@ def test_a_section_measured_anew_leaves_the_others():
 def test_a_programs_output_is_read_line_by_line():
     text = 'loading\n{"a": 1}\n[{"b": 2}, {"c": 3}]\n'
     assert read_lines(text) == [{"a": 1}, {"b": 2}, {"c": 3}]
+
+
+def test_every_note_belongs_to_a_section():
+    assert set(read_notes()) <= set(SECTIONS)
 
 
 def test_an_unknown_section_is_refused(capsys):
