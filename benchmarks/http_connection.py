@@ -122,8 +122,8 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
+            self._sent(len(data))  # first: who has the answer may look at the counters
             self._transport.write(data)
-            self._sent(len(data))
 
     def _done(self) -> None:
         self._busy = False
