@@ -1,11 +1,22 @@
 """Multiple choice asked by letter."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evalkit.errors import UnsupportedError
 from evalkit.records import Response
 from evalkit.tasks import lm_eval as adapter
-from evalkit.tasks.lm_eval.letter import question_of, right_places
+from evalkit.tasks.lm_eval.letter import (
+    _CUE,
+    _CUE_LINE,
+    _are_listed,
+    _without_cue,
+    question_of,
+    right_places,
+)
 from evalkit.tasks.protocol import Prompting
 
 
@@ -143,3 +154,21 @@ def test_a_target_is_a_place_a_text_or_several(target, places):
 def test_what_has_no_choices_is_refused(load):
     with pytest.raises(UnsupportedError, match="letter"):
         load("tiny_sums")
+
+
+PIECES = ["A", "B", "C", " ", "\n", ":", "：", "Answer", "answer is", "答案是", ".", ")", "(", "["]
+PIECES += ["]", "x", "\t", "\u3000", "\r\n", "、"]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
+
+
+@given(TEXTS)
+def test_a_cue_is_found_at_the_end_as_by_searching_everywhere(text):
+    found = _CUE_LINE.search(text) or _CUE.search(text)
+    assert _without_cue(text) == (text[: found.start()] if found else text).strip()
+
+
+@given(TEXTS, st.lists(st.sampled_from(["A", "B", "C", "^", "-", "]"]), min_size=1, max_size=4))
+def test_labels_are_found_in_one_search_as_in_one_for_each(text, labels):
+    signs = (rf"(?:^|[\s(\[]){re.escape(label)}\s*[.):\]、．]" for label in labels)
+    each = all(re.search(sign, text, re.MULTILINE) for sign in signs)
+    assert _are_listed(labels, text) == (len(set(labels)) == len(labels) and each)
