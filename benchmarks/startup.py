@@ -197,8 +197,15 @@ def write_task(folder: Path) -> None:
     (folder / "startup_sums.yaml").write_text(_TASK.format(rows=data))
 
 
-def measure(rounds: int, mirror: str, peers: bool) -> list[dict[str, object]]:
-    """All commands, one after the other in each round; the first round is not counted."""
+def measure(rounds: int, mirror: str, peers: bool, only: str = "") -> list[dict[str, object]]:
+    """All commands, one after the other in each round; the first round is not counted.
+
+    Args:
+        rounds: How many are counted.
+        mirror: Where real rows are; empty measures none.
+        peers: Whether lm-eval's commands are run too.
+        only: Runs whose name has this in it.
+    """
     settings = Settings(count_bodies=False)
     with tempfile.TemporaryDirectory() as name, LocalServer(settings) as server:
         folder, serving = Path(name), FirstRequest(settings)
@@ -208,6 +215,8 @@ def measure(rounds: int, mirror: str, peers: bool) -> list[dict[str, object]]:
         series: dict[tuple[str, str], Series] = {}
         for number in range(rounds + 1):
             for key, go in _commands(serving, server.base_url, folder, mirror, peers):
+                if only not in key[0]:
+                    continue
                 took = go()
                 if number:
                     series.setdefault(key, Series()).took.append(took)
@@ -247,9 +256,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mirror", default=os.environ.get("EVALKIT_MIRROR", ""))
+    parser.add_argument("--only", default="", help="what has this in its name")
     parser.add_argument("--no-peers", action="store_true", help="evalkit alone")
     arguments = parser.parse_args()
-    for line in measure(arguments.rounds, arguments.mirror, not arguments.no_peers):
+    peers = not arguments.no_peers
+    for line in measure(arguments.rounds, arguments.mirror, peers, arguments.only):
         print(json.dumps(line), flush=True)
 
 
