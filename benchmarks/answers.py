@@ -10,12 +10,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ask:
-    """One request as the script sees it: `prompt` is all of its text, `last` the last turn's."""
+    """One request as the script sees it: `prompt` is all of its text, `last` the last turn's.
+
+    `draw` counts the choices of one request that asks for several (`n`).
+    """
 
     path: str
     body: dict[str, Any]
     prompt: str
     last: str
+    draw: int = 0
 
 
 @dataclass(frozen=True)

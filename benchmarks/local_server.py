@@ -24,6 +24,7 @@ from benchmarks.server_settings import Settings
 from benchmarks.server_stats import Stats
 from benchmarks.serving import Serving
 from benchmarks.text_protocol import TextAbilities
+from benchmarks.toy_language import FolderTokenizer, ToyTokenizer
 
 
 class LocalServer:
@@ -106,6 +107,8 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--shared", action="store_true", help="share the capacity: no line")
     parser.add_argument("--requests-per-minute", type=int, default=None)
     parser.add_argument("--no-count-bodies", action="store_true")
+    parser.add_argument("--prefix-cache", action="store_true")
+    parser.add_argument("--tokenizer", default="", help="a transformers folder; else the toy's")
     parser.add_argument("--max-model-len", type=int, default=4096)
     for name in fields(Faults):
         flag = f"--fault-{name.name.replace('_', '-')}"
@@ -123,6 +126,8 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
         faults=Faults(**{f.name: getattr(args, f"fault_{f.name}") for f in fields(Faults)}),
         abilities=TextAbilities(max_model_len=args.max_model_len),
         count_bodies=not args.no_count_bodies,
+        prefix_cache=args.prefix_cache,
+        tokenizer=FolderTokenizer(args.tokenizer) if args.tokenizer else ToyTokenizer(),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.answers import Answer, Ask
-from benchmarks.toy_language import Tokenizer, predict
+from benchmarks.toy_language import Tokenizer, language_of
 
 Json = dict[str, Any]
 
@@ -61,8 +61,15 @@ def stops_of(body: Json) -> list[str]:
     return [stop] if isinstance(stop, str) else stop
 
 
-def chat_completion(ask: Ask, answer: Answer, tokenizer: Tokenizer) -> Json:
-    """The body of a chat completion with `n` equal choices."""
+def chat_completion(ask: Ask, answers: Sequence[Answer], tokenizer: Tokenizer) -> Json:
+    """The body of a chat completion, one choice an answer."""
+    choices = [_chat_choice(index, ask, answer, tokenizer) for index, answer in enumerate(answers)]
+    said = "".join(choice["message"]["content"] or "" for choice in choices)
+    usage = usage_of(ask.prompt, said, answers)
+    return _envelope("chat.completion", ask) | {"choices": choices, "usage": usage}
+
+
+def _chat_choice(index: int, ask: Ask, answer: Answer, tokenizer: Tokenizer) -> Json:
     limit = ask.body.get("max_completion_tokens", ask.body.get("max_tokens"))
     text, reason = cut(answer.text, stops_of(ask.body), limit, tokenizer)
     message: Json = {"role": "assistant", "content": text, "refusal": answer.refusal}
@@ -73,17 +80,12 @@ def chat_completion(ask: Ask, answer: Answer, tokenizer: Tokenizer) -> Json:
     if answer.tool_calls:
         message |= {"content": text or None, "tool_calls": _tool_calls(answer)}
         reason = "tool_calls"
-    choices = [
-        {
-            "index": index,
-            "message": message,
-            "finish_reason": answer.finish_reason or reason,
-            "logprobs": _chat_logprobs(ask, text, tokenizer),
-        }
-        for index in range(ask.body.get("n") or 1)
-    ]
-    usage = usage_of(ask.prompt, text * len(choices), answer)
-    return _envelope("chat.completion", ask) | {"choices": choices, "usage": usage}
+    return {
+        "index": index,
+        "message": message,
+        "finish_reason": answer.finish_reason or reason,
+        "logprobs": _chat_logprobs(ask, text, tokenizer),
+    }
 
 
 def _envelope(kind: str, ask: Ask) -> Json:
@@ -106,27 +108,35 @@ def _tool_calls(answer: Answer) -> list[Json]:
 def _chat_logprobs(ask: Ask, text: str, tokenizer: Tokenizer) -> Json | None:
     if not ask.body.get("logprobs"):
         return None
+    listed = ask.body.get("top_logprobs") or 0
     tokens = tokenizer.encode(text)
-    content = []
-    for i, token in enumerate(tokens):
-        guess, piece = predict(tokens[:i], token), tokenizer.decode([token])
-        top = [{"token": piece, "logprob": guess.logprob, "bytes": None}]
-        if not guess.greedy:
-            top.insert(0, {"token": "~", "logprob": guess.best_logprob, "bytes": None})
-        content.append(top[-1] | {"top_logprobs": top[: ask.body.get("top_logprobs") or 0]})
+    content = [entry_of(tokens[:i], token, listed, tokenizer) for i, token in enumerate(tokens)]
     return {"content": content, "refusal": None}
 
 
-def usage_of(prompt: str, text: str, answer: Answer) -> Json:
+def entry_of(before: Sequence[int], token: int, listed: int, tokenizer: Tokenizer) -> Json:
+    """What the chat format says of one token, the likeliest ones beside it; ids as llama.cpp."""
+    language = language_of(tokenizer)
+    top = language.top(before, listed) if listed else []
+    said = _entry(language.predict(before, token).logprob, token, tokenizer)
+    return said | {"top_logprobs": [_entry(logprob, one, tokenizer) for logprob, one in top]}
+
+
+def _entry(logprob: float, token: int, tokenizer: Tokenizer) -> Json:
+    return {"id": token, "token": tokenizer.decode([token]), "logprob": logprob, "bytes": None}
+
+
+def usage_of(prompt: str, text: str, answers: Sequence[Answer]) -> Json:
     """Token counts, at four characters a token: counting must not be what is measured."""
+    reasoning = sum(answer.reasoning_tokens for answer in answers)
     input_tokens = (len(prompt) + 3) // 4
-    output_tokens = (len(text) + 3) // 4 + answer.reasoning_tokens
+    output_tokens = (len(text) + 3) // 4 + reasoning
     return {
         "prompt_tokens": input_tokens,
         "completion_tokens": output_tokens,
         "total_tokens": input_tokens + output_tokens,
-        "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": answer.reasoning_tokens},
+        "prompt_tokens_details": {"cached_tokens": max(a.cached_tokens for a in answers)},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
     }
 
 

@@ -27,6 +27,8 @@ class Settings:
         requests_per_minute: Beyond this it answers 429 with Retry-After.
         count_bodies: Keep a count a body; off keeps memory flat.
         log_bodies: Keep the bodies themselves, in order.
+        prefix_cache: Tell in `usage` which part of a prompt was seen before, as vLLM does with
+            `--enable-prompt-tokens-details`.
     """
 
     answer: Script = text_hash
@@ -44,3 +46,4 @@ class Settings:
     tokenizer: Tokenizer = field(default_factory=ToyTokenizer)
     count_bodies: bool = True
     log_bodies: bool = False
+    prefix_cache: bool = False

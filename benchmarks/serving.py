@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter, deque
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from benchmarks import anthropic_protocol, openai_protocol, text_protocol
 from benchmarks.answers import Answer, Ask
 from benchmarks.http_connection import Connection, HttpRequest
 from benchmarks.openai_protocol import BadRequest
+from benchmarks.prefix_cache import PrefixCache
 from benchmarks.server_settings import Settings
 from benchmarks.server_stats import Stats
 
@@ -43,6 +45,7 @@ class Serving:
         self._working = 0
         self._hit: Counter[bytes] = Counter()
         self._minute: deque[float] = deque()
+        self._cache = PrefixCache() if settings.prefix_cache else None
 
     def track(self, connection: Connection) -> Connection:
         """Remember a new connection, so that it can be closed at the end."""
@@ -160,7 +163,7 @@ class Serving:
             ask = Ask(path=path, body=body, prompt="", last="")
             settings = self.settings
             payload = text_protocol.text_completion(
-                ask, settings.answer, settings.tokenizer, settings.abilities
+                ask, settings.answer, settings.tokenizer, settings.abilities, self._cache
             )
             connection.answer(200, _encode(payload), headers)
         else:
@@ -168,12 +171,17 @@ class Serving:
 
     def _chat(self, body: dict[str, Any], connection: Connection, headers: dict[str, str]) -> None:
         ask = openai_protocol.read_chat("/v1/chat/completions", body)
-        answer = self._say(ask)
+        draws = text_protocol.draws_of(body, self.settings.abilities)
+        answers = [self._say(replace(ask, draw=draw) if draw else ask) for draw in range(draws)]
+        answer = answers[0]
         headers = headers | answer.headers
         if answer.raw is not None or answer.status != 200:
             connection.answer(answer.status, answer.raw or b"{}", headers)
             return
-        completion = openai_protocol.chat_completion(ask, answer, self.settings.tokenizer)
+        completion = openai_protocol.chat_completion(ask, answers, self.settings.tokenizer)
+        if self._cache is not None:
+            cached = self._cache.read(ask.prompt)
+            completion["usage"]["prompt_tokens_details"] = {"cached_tokens": (cached + 3) // 4}
         if body.get("stream"):
             connection.stream(openai_protocol.chat_chunks(ask, completion), headers)
         else:

@@ -11,19 +11,54 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.answers import Answer, Ask, Script
-from benchmarks.openai_protocol import BadRequest, Json, cut, stops_of
-from benchmarks.toy_language import Tokenizer, predict
+from benchmarks.openai_protocol import BadRequest, Json, cut, entry_of, stops_of
+from benchmarks.prefix_cache import PrefixCache
+from benchmarks.toy_language import Tokenizer, language_of
 
 
 @dataclass(frozen=True)
 class TextAbilities:
-    """What the server supports beyond plain completions; llama.cpp has none of it."""
+    """What the server supports beyond plain completions; llama.cpp has little of it.
+
+    Args:
+        echo: OpenAI's legacy echo of the prompt, with its log-probabilities.
+        prompt_logprobs: vLLM's.
+        zero_max_tokens: Takes `max_tokens=0`.
+        tokenize: Has `/tokenize` and `/detokenize`.
+        max_model_len: Prompt plus answer, in tokens.
+        max_logprobs: How many of the likeliest tokens it lists; None for any number.
+        token_ids: Honours vLLM's `return_tokens_as_token_ids`.
+        strict: Refuses fields that it does not know (`token_ids` false: that one).
+        entries: Lists the likeliest tokens in the chat's format, with ids, as llama.cpp does.
+        sharpened: Its listed log-probabilities are those after a temperature, times this.
+        several_prompts: Takes a list of prompts.
+        most_n: The most choices of one prompt; more are refused.
+        ignores_n: Always answers with one choice.
+    """
 
     echo: bool = True
     prompt_logprobs: bool = True
     zero_max_tokens: bool = True
     tokenize: bool = True
     max_model_len: int | None = 4096
+    max_logprobs: int | None = 20
+    token_ids: bool = True
+    strict: bool = False
+    entries: bool = False
+    sharpened: float = 1.0
+    several_prompts: bool = True
+    most_n: int = 128
+    ignores_n: bool = False
+
+
+def draws_of(body: Json, abilities: TextAbilities) -> int:
+    """How many choices of each prompt a request gets."""
+    draws: int = body.get("n") or 1
+    if draws > abilities.most_n and not abilities.ignores_n:
+        raise BadRequest(f"n must be at most {abilities.most_n}, got {draws}.")
+    if draws > 1 and body.get("temperature") == 0:
+        raise BadRequest(f"n must be 1 when using greedy sampling, got {draws}.")
+    return 1 if abilities.ignores_n else draws
 
 
 def read_prompts(body: Json, tokenizer: Tokenizer) -> list[list[int]]:
@@ -45,34 +80,58 @@ def _with_bos(text: str, body: Json, tokenizer: Tokenizer) -> list[int]:
 
 
 def text_completion(
-    ask: Ask, script: Script, tokenizer: Tokenizer, abilities: TextAbilities
+    ask: Ask,
+    script: Script,
+    tokenizer: Tokenizer,
+    abilities: TextAbilities,
+    cache: PrefixCache | None = None,
 ) -> Json:
-    """The body of a text completion, one choice a prompt."""
-    limit = ask.body.get("max_tokens")
+    """The body of a text completion: as many choices a prompt as were asked for."""
+    body = ask.body
+    limit = body.get("max_tokens")
     limit = 16 if limit is None else limit
     if limit == 0 and not abilities.zero_max_tokens:
         raise BadRequest("max_tokens must be at least 1, got 0.")
-    prompts = read_prompts(ask.body, tokenizer)
+    _check_logprobs(body, abilities)
+    prompts = read_prompts(body, tokenizer)
+    if len(prompts) > 1 and not abilities.several_prompts:
+        raise BadRequest("'prompt' must be one prompt.")
     for tokens in prompts:
         _check_length(tokens, limit, abilities.max_model_len)
+    draws = draws_of(body, abilities)
     choices = [
         _choice(index, tokens, limit, ask, script, tokenizer, abilities)
-        for index, tokens in enumerate(prompts)
+        for index, tokens in enumerate(tokens for tokens in prompts for _ in range(draws))
     ]
     output = sum(len(choice.pop("_output")) for choice in choices)
-    usage = {
+    usage: Json = {
         "prompt_tokens": sum(map(len, prompts)),
         "completion_tokens": output,
         "total_tokens": sum(map(len, prompts)) + output,
     }
+    # vLLM computes a prompt anew whose log-probabilities are asked for
+    if cache is not None and body.get("prompt_logprobs") is None:
+        cached = sum(cache.read(tokens) for tokens in prompts)
+        usage["prompt_tokens_details"] = {"cached_tokens": cached}
     return {
         "id": "cmpl-local",
         "object": "text_completion",
         "created": 1_700_000_000,
-        "model": ask.body.get("model", ""),
+        "model": body.get("model", ""),
         "choices": choices,
         "usage": usage,
     }
+
+
+def _check_logprobs(body: Json, abilities: TextAbilities) -> None:
+    for name in ("logprobs", "prompt_logprobs"):
+        asked, most = body.get(name), abilities.max_logprobs
+        if asked is not None and most is not None and asked > most:
+            raise BadRequest(
+                f"Requested sample logprobs of {asked}, which is greater than max allowed: {most}"
+            )
+    if abilities.strict and "return_tokens_as_token_ids" in body:
+        raise BadRequest("Unrecognized request argument supplied: return_tokens_as_token_ids")
 
 
 def _check_length(tokens: Sequence[int], limit: int, longest: int | None) -> None:
@@ -95,7 +154,8 @@ def _choice(
     abilities: TextAbilities,
 ) -> Json:
     prompt = tokenizer.decode(tokens)
-    said = script(Ask(path=ask.path, body=ask.body, prompt=prompt, last=prompt))
+    draw = index % (ask.body.get("n") or 1)
+    said = script(Ask(path=ask.path, body=ask.body, prompt=prompt, last=prompt, draw=draw))
     answer = Answer(text=said) if isinstance(said, str) else said
     text, reason = cut(answer.text, stops_of(ask.body), limit, tokenizer)
     output = tokenizer.encode(text)[:limit]
@@ -108,31 +168,56 @@ def _choice(
         "logprobs": None,
         "_output": output,
     }
-    if ask.body.get("logprobs") is not None:
-        choice["logprobs"] = legacy_logprobs(tokens, output, echo, tokenizer)
+    listed = ask.body.get("logprobs")
+    if listed is not None and abilities.entries:
+        choice["logprobs"] = {
+            "content": [
+                entry_of([*tokens, *output[:i]], token, listed, tokenizer)
+                for i, token in enumerate(output)
+            ]
+        }
+    elif listed is not None:
+        as_ids = bool(ask.body.get("return_tokens_as_token_ids")) and abilities.token_ids
+        choice["logprobs"] = legacy_logprobs(
+            tokens, output, echo, tokenizer, listed, as_ids, abilities.sharpened
+        )
     if ask.body.get("prompt_logprobs") is not None and abilities.prompt_logprobs:
         choice["prompt_logprobs"] = prompt_logprobs(tokens, tokenizer)
     return choice
 
 
-def legacy_logprobs(tokens: list[int], output: list[int], echo: bool, tokenizer: Tokenizer) -> Json:
+def legacy_logprobs(
+    tokens: list[int],
+    output: list[int],
+    echo: bool,
+    tokenizer: Tokenizer,
+    listed: int,
+    as_ids: bool,
+    sharpened: float,
+) -> Json:
     """OpenAI's four parallel lists, over prompt and answer, or over the answer alone."""
+    language = language_of(tokenizer)
     whole = [*tokens, *output]
-    start = 0 if echo else len(tokens)
     lists: dict[str, list[Any]] = {
         "tokens": [],
         "token_logprobs": [],
         "top_logprobs": [],
         "text_offset": [],
     }
+
+    def name(token: int) -> str:
+        return f"token_id:{token}" if as_ids else tokenizer.decode([token])
+
     offset = 0
-    for i in range(start, len(whole)):
-        piece = tokenizer.decode([whole[i]])
-        guess = predict(whole[max(0, i - 2) : i], whole[i])
-        top = {piece: guess.logprob} | ({} if guess.greedy else {"~": guess.best_logprob})
-        lists["tokens"].append(piece)
-        lists["token_logprobs"].append(guess.logprob if i else None)
-        lists["top_logprobs"].append(top if i else None)
+    for i in range(0 if echo else len(tokens), len(whole)):
+        before, token = whole[max(0, i - 2) : i], whole[i]
+        times = 1.0 if i < len(tokens) else sharpened
+        logprob = language.predict(before, token).logprob
+        top = {name(one): value * times for value, one in language.top(before, listed)}
+        piece = tokenizer.decode([token])
+        lists["tokens"].append(name(token))
+        lists["token_logprobs"].append(logprob * times if i else None)
+        lists["top_logprobs"].append(top | {name(token): logprob * times} if i else None)
         lists["text_offset"].append(offset)
         offset += len(piece)
     return lists
@@ -140,14 +225,16 @@ def legacy_logprobs(tokens: list[int], output: list[int], echo: bool, tokenizer:
 
 def prompt_logprobs(tokens: list[int], tokenizer: Tokenizer) -> list[Json | None]:
     """vLLM's list over the prompt: a mapping from token id to its log-probability and rank."""
+    language = language_of(tokenizer)
     entries: list[Json | None] = [None]
     for i in range(1, len(tokens)):
-        guess = predict(tokens[max(0, i - 2) : i], tokens[i])
-        entry = {
-            str(tokens[i]): _ranked(guess.logprob, 1 if guess.greedy else 2, tokenizer, tokens[i])
-        }
+        before = tokens[max(0, i - 2) : i]
+        guess = language.predict(before, tokens[i])
+        rank = 1 if guess.greedy else 2
+        entry = {str(tokens[i]): _ranked(guess.logprob, rank, tokenizer, tokens[i])}
         if not guess.greedy:
-            entry["0"] = {"logprob": guess.best_logprob, "rank": 1, "decoded_token": "~"}
+            [(logprob, best)] = language.top(before, 1)
+            entry[str(best)] = _ranked(logprob, 1, tokenizer, best)
         entries.append(entry)
     return entries
 

@@ -2,15 +2,19 @@
 
 The local server answers with them, and a test computes what it must have answered.
 Tokens are up to four ASCII letters with an optional space before them, or one character.
-The probability of a token depends on the two tokens before it, through a hash.
+The probability of a token depends on the two tokens before it, through a hash. The likeliest
+one has more than a half; the others do not add up to the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 BOS = 1
@@ -45,6 +49,22 @@ class ToyTokenizer:
         return token.to_bytes((token.bit_length() + 7) // 8, "big")[1:].decode(errors="replace")
 
 
+class FolderTokenizer:
+    """The tokenizer of a transformers folder, for clients that bring the same one."""
+
+    def __init__(self, folder: str) -> None:
+        from tokenizers import Tokenizer as Fast
+
+        self._fast = Fast.from_file(str(Path(folder) / "tokenizer.json"))
+        self.bos: int | None = None
+
+    def encode(self, text: str) -> list[int]:
+        return self._fast.encode(text, add_special_tokens=False).ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._fast.decode(list(tokens), skip_special_tokens=False)
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What the model says of one token: its log-probability, and whether it is the likeliest."""
@@ -52,26 +72,78 @@ class Prediction:
     logprob: float
     greedy: bool
 
-    @property
-    def best_logprob(self) -> float:
-        """The log-probability of the likeliest token."""
-        return self.logprob if self.greedy else -0.3
+
+@dataclass(frozen=True)
+class Language:
+    """A language model over a tokenizer's ids: any id has a probability, few are listed.
+
+    Args:
+        favourites: One of these is the likeliest token, whatever came before (p > 0.5).
+        vocabulary: What is listed when the likeliest tokens are asked for.
+    """
+
+    favourites: tuple[int, ...]
+    vocabulary: tuple[int, ...]
+
+    def favourite(self, before: Sequence[int]) -> int:
+        """The likeliest token after `before`."""
+        return self.favourites[_context(tuple(before[-2:])) % len(self.favourites)]
+
+    def predict(self, before: Sequence[int], token: int) -> Prediction:
+        """How likely `token` is after `before`."""
+        context = _context(tuple(before[-2:]))
+        greedy = token == self.favourites[context % len(self.favourites)]
+        return Prediction(logprob=_logprob(context, token, greedy), greedy=greedy)
+
+    def top(self, before: Sequence[int], most: int) -> list[tuple[float, int]]:
+        """The `most` likeliest tokens of the vocabulary after `before`, best first."""
+        context = _context(tuple(before[-2:]))
+        best = self.favourites[context % len(self.favourites)]
+        if most == 1:
+            return [(_logprob(context, best, True), best)]
+        listed = [(_logprob(context, token, token == best), token) for token in self.vocabulary]
+        return sorted(listed, reverse=True)[:most]
+
+    def score(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[float, bool]:
+        """log p(continuation | context), and whether every token of it is the likeliest."""
+        tokens = list(context)
+        predictions = []
+        for token in continuation:
+            predictions.append(self.predict(tokens, token))
+            tokens.append(token)
+        return sum(p.logprob for p in predictions), all(p.greedy for p in predictions)
 
 
-def predict(before: Sequence[int], token: int) -> Prediction:
-    """How likely `token` is after `before`: one in two is the likeliest (p > 0.5)."""
-    context = ",".join(str(t) for t in [*before[-2:], token])
-    draw = int.from_bytes(hashlib.blake2b(context.encode(), digest_size=7).digest(), "big") / 2**56
-    if draw < 0.5:
-        return Prediction(logprob=-0.01 - 1.3 * draw, greedy=True)
-    return Prediction(logprob=-1.4 - 16 * (draw - 0.5), greedy=False)
+@lru_cache(maxsize=1 << 16)
+def _context(before: tuple[int, ...]) -> int:
+    text = ",".join(map(str, before))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
+
+
+def _logprob(context: int, token: int, greedy: bool) -> float:
+    # one multiplication mixes well enough for a toy, and is fast where many tokens are listed
+    mixed = ((context ^ (token * 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    draw = (mixed >> 11) / 2**53
+    return -0.01 - 0.65 * draw if greedy else -1.4 - 8 * draw
+
+
+@lru_cache(maxsize=8)
+def language_of(tokenizer: Tokenizer) -> Language:
+    """The language over a tokenizer's ids; letters as choices name them are its favourites."""
+    letters = string.ascii_letters[:8] + string.ascii_uppercase[:8]
+    texts = [*(f" {letter}" for letter in letters), *letters]
+    favourites = tuple(dict.fromkeys(tokenizer.encode(text)[-1] for text in texts))
+    printable = [*string.digits, *string.ascii_letters, *string.punctuation]
+    printable += [f" {letter}" for letter in string.ascii_letters]
+    own: tuple[int, ...] = getattr(tokenizer, "listed", ())
+    listed = [tokenizer.encode(text)[-1] for text in printable]
+    return Language(favourites, tuple(dict.fromkeys([*favourites, *listed, *own])))
+
+
+#: The language over the toy tokenizer's ids.
+TOY_LANGUAGE = language_of(ToyTokenizer())
 
 
 def score(context: Sequence[int], continuation: Sequence[int]) -> tuple[float, bool]:
-    """log p(continuation | context), and whether every token of it is the likeliest."""
-    tokens = list(context)
-    predictions = []
-    for token in continuation:
-        predictions.append(predict(tokens, token))
-        tokens.append(token)
-    return sum(p.logprob for p in predictions), all(p.greedy for p in predictions)
+    """What the toy tokenizer's language says; see `Language.score`."""
+    return TOY_LANGUAGE.score(context, continuation)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from benchmarks.answers import Answer
 from benchmarks.faults import Faults
-from benchmarks.toy_language import ToyTokenizer
+from benchmarks.text_protocol import TextAbilities
+from benchmarks.toy_language import TOY_LANGUAGE, ToyTokenizer
 from evalkit.errors import TransientError
 from tests.models.http_fixtures import KEY, ask, chat, opened, serve
 
@@ -122,3 +124,92 @@ def test_as_a_program_it_prints_where_it_is():
                 assert json.load(answer)["received"] == 0
         finally:
             process.kill()
+
+
+def complete(server, **body) -> dict:
+    """The answer to a text completion, or the error."""
+    asked = urllib.request.Request(
+        f"{server.base_url}/completions",
+        data=json.dumps({"model": "local-model", "max_tokens": 1, **body}).encode(),
+    )
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return json.load(error)
+
+
+class TestNextTokens:
+    def test_the_likeliest_are_listed_best_first_in_the_language_models_words(self, serve):
+        tokens = ToyTokenizer().encode("Answer:")
+        [choice] = complete(serve(), prompt=tokens, logprobs=5)["choices"]
+        [top] = choice["logprobs"]["top_logprobs"]
+        listed = TOY_LANGUAGE.top(tokens, 5)
+        assert [top[ToyTokenizer().decode([token])] for _, token in listed] == [
+            logprob for logprob, _ in listed
+        ]
+        assert listed[0][1] == TOY_LANGUAGE.favourite(tokens)
+
+    def test_the_likeliest_token_is_more_likely_than_any_other(self):
+        for n in range(200):
+            listed = TOY_LANGUAGE.top([n, n + 1], 200)
+            assert listed[0][0] > -0.67 > -1.39 > listed[1][0]
+
+    def test_they_are_named_by_their_ids_on_demand(self, serve):
+        tokens = ToyTokenizer().encode("Answer:")
+        asked = {"prompt": tokens, "logprobs": 3, "return_tokens_as_token_ids": True}
+        [choice] = complete(serve(), **asked)["choices"]
+        names = {f"token_id:{token}" for _, token in TOY_LANGUAGE.top(tokens, 3)}
+        assert names <= set(choice["logprobs"]["top_logprobs"][0])
+
+    def test_more_than_its_cap_is_refused(self, serve):
+        server = serve(abilities=TextAbilities(max_logprobs=5))
+        said = complete(server, prompt="x", logprobs=6)["error"]["message"]
+        assert said == "Requested sample logprobs of 6, which is greater than max allowed: 5"
+
+    def test_in_llama_cpps_form_they_carry_ids(self, serve):
+        tokens = ToyTokenizer().encode("Answer:")
+        server = serve(abilities=TextAbilities(entries=True))
+        [choice] = complete(server, prompt=tokens, logprobs=3)["choices"]
+        [entry] = choice["logprobs"]["content"]
+        assert [one["id"] for one in entry["top_logprobs"]] == [
+            token for _, token in TOY_LANGUAGE.top(tokens, 3)
+        ]
+
+
+class TestSeveralChoices:
+    @pytest.mark.parametrize("field", ["prompt", "messages"])
+    async def test_each_draw_is_answered_by_itself(self, serve, field):
+        server = serve(answer=lambda a: f"draw {a.draw}")
+        async with opened(spec(server)) as model:
+            answered = await model._client.post(
+                f"{server.base_url}/{'chat/' if field == 'messages' else ''}completions",
+                {
+                    "model": "local-model",
+                    field: [{"role": "user", "content": "x"}] if field == "messages" else "x",
+                    "n": 3,
+                },
+            )
+        choices = json.loads(answered)["choices"]
+        said = [c["message"]["content"] if "message" in c else c["text"] for c in choices]
+        assert said == ["draw 0", "draw 1", "draw 2"]
+
+    def test_greedy_draws_are_refused_as_vllm_does(self, serve):
+        said = complete(serve(), prompt="x", n=2, temperature=0)["error"]["message"]
+        assert said.startswith("n must be 1 when using greedy sampling")
+
+
+class TestPrefixCache:
+    def test_a_prefix_seen_before_counts_in_whole_blocks(self, serve):
+        server = serve(prefix_cache=True)
+        cached = [
+            complete(server, prompt=prompt)["usage"]["prompt_tokens_details"]["cached_tokens"]
+            for prompt in ([7] * 40, [7] * 40 + [8] * 40, [7] * 40 + [8] * 20, [8] * 40)
+        ]
+        assert cached == [0, 32, 48, 0]
+
+    def test_the_last_token_is_computed_always(self, serve):
+        server = serve(prefix_cache=True)
+        usage = [complete(server, prompt=[7] * 32)["usage"] for _ in range(2)]
+        assert usage[1]["prompt_tokens_details"]["cached_tokens"] == 31

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.answers import Answer
 from benchmarks.faults import Faults
 from benchmarks.server_settings import TextAbilities, ToyTokenizer
-from benchmarks.toy_language import BOS, score
+from benchmarks.toy_language import BOS, TOY_LANGUAGE, language_of, score
 from evalkit.config.model_spec import parse_model_spec
 from evalkit.errors import (
     AccessError,
@@ -324,10 +324,11 @@ class TestLoglikelihood:
     @pytest.mark.parametrize("route", ROUTES)
     async def test_greedy_is_told_right_both_ways(self, serve, route):
         owner, abilities = ROUTES[route]
-        words = [f" {letter}" for letter in "abcdefghijklmnop"]
+        likeliest = TOY.decode([TOY_LANGUAGE.favourite([BOS, *TOY.encode("Say:")])])
+        words = [" a", " sky", likeliest, " b", "?"]
         async with opened(spec(serve(owner=owner, abilities=abilities))) as model:
-            told = [(await ask(model, pair("Say", word))).greedy for word in words]
-        assert told == [expected("Say", word)[1] for word in words]
+            told = [(await ask(model, pair("Say:", word))).greedy for word in words]
+        assert told == [expected("Say:", word)[1] for word in words]
         assert set(told) == {True, False}
 
     async def test_trailing_white_space_counts_to_the_continuation(self, serve):
@@ -352,7 +353,9 @@ class TestLoglikelihood:
             remote = await ask(model, request)
         assert local.logprob == pytest.approx(remote.logprob)
         before = [tokens.bos, *tokens.encode("the grass is")]
-        assert local.logprob == pytest.approx(score(before, tokens.encode(" green"))[0])
+        assert local.logprob == pytest.approx(
+            language_of(tokens).score(before, tokens.encode(" green"))[0]
+        )
 
     async def test_messages_are_rendered_by_a_local_tokenizer(self, serve, tokenizer_folder):
         from transformers import AutoTokenizer
@@ -366,7 +369,9 @@ class TestLoglikelihood:
         async with opened(spec(serve(tokenizer=tokens), tokenizer=tokenizer_folder)) as model:
             response = await ask(model, asked)
         before = tokens.encode("<s>[user]the sky[assistant]")
-        assert response.logprob == pytest.approx(score(before, tokens.encode(" blue"))[0])
+        assert response.logprob == pytest.approx(
+            language_of(tokens).score(before, tokens.encode(" blue"))[0]
+        )
 
     async def test_messages_without_a_local_tokenizer_are_refused(self, serve):
         asked = Request(
