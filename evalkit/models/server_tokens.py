@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -20,16 +22,16 @@ class TokenSource(Protocol):
         """The tokens of a text that is to be continued."""
         ...
 
-    async def pair(self, context: str, continuation: str) -> Pair:
-        """The tokens of a context and of its continuation.
-
-        Raises:
-            RequestError: There is nothing to judge, or nothing to judge it after.
-        """
+    async def pairs(self, context: str, continuations: Sequence[str]) -> list[Pair | RequestError]:
+        """The tokens of a context and of each of its continuations, or why there are none."""
         ...
 
     async def whole(self, text: str) -> list[int]:
         """The tokens of a text that is judged as a whole."""
+        ...
+
+    def names(self) -> Mapping[str, int]:
+        """The tokens that print like no other, by how they print; none where that is not known."""
         ...
 
     async def prefix(self) -> int:
@@ -62,12 +64,21 @@ class LocalTokens:
         """The tokens of a text that is to be continued."""
         return self._text.encode_prompt(text)
 
-    async def pair(self, context: str, continuation: str) -> Pair:
-        """The tokens of a context and of its continuation."""
-        try:
-            return self._text.pair(context, continuation)
-        except ValueError as error:
-            raise RequestError(f"This pair cannot be judged: {error}") from None
+    async def pairs(self, context: str, continuations: Sequence[str]) -> list[Pair | RequestError]:
+        """The tokens of a context and of each of its continuations."""
+        return [
+            RequestError(f"This pair cannot be judged: {pair}")
+            if isinstance(pair, ValueError)
+            else pair
+            for pair in self._text.pairs(context, continuations)
+        ]
+
+    def names(self) -> Mapping[str, int]:
+        """The tokens that print like no other, by how they print."""
+        tokens = range(len(self._tokenizer))
+        texts = self._tokenizer.batch_decode([[token] for token in tokens])
+        counts = Counter(texts)
+        return {text: token for token, text in enumerate(texts) if counts[text] == 1}
 
     async def whole(self, text: str) -> list[int]:
         """The tokens of a text that is judged as a whole."""
@@ -130,20 +141,20 @@ class ServerTokens:
         """The tokens of a text that is to be continued, beginning of text included."""
         return await self._encode(text, special=True)
 
-    async def pair(self, context: str, continuation: str) -> Pair:
-        """The tokens of a context and of its continuation."""
-        context, continuation = move_spaces(context, continuation)
-        if context:
-            before = await self._encode(context, special=True)
-            after = (await self._encode(context + continuation, special=True))[len(before) :]
-        else:
-            after = await self._encode(continuation, special=False)
-            before = [await self.prefix()]
-            if after[:1] == before:
-                after = after[1:]
-        if not after:
-            raise RequestError("This pair cannot be judged: the continuation has no tokens")
-        return before, after
+    async def pairs(self, context: str, continuations: Sequence[str]) -> list[Pair | RequestError]:
+        """The tokens of a context and of each of its continuations; texts are sent at once."""
+        kept, _ = move_spaces(context, "")
+        first = self._encode(kept, special=True) if kept else self._prefix_alone()
+        texts = (self._encode(context + text, special=bool(kept)) for text in continuations)
+        before, *wholes = await asyncio.gather(first, *texts)
+        return [_split(before, whole, begins=not kept) for whole in wholes]
+
+    async def _prefix_alone(self) -> list[int]:
+        return [await self.prefix()]
+
+    def names(self) -> Mapping[str, int]:
+        """None: the server tells no tokens that nobody asks for."""
+        return {}
 
     async def whole(self, text: str) -> list[int]:
         """The tokens of a text that is judged as a whole."""
@@ -161,6 +172,14 @@ class ServerTokens:
     async def _encode(self, text: str, *, special: bool) -> list[int]:
         body = tokenize_question(self._model, text, special=special)
         return read_tokens(await self._client.post(self._url, body))
+
+
+def _split(before: list[int], whole: list[int], *, begins: bool) -> Pair | RequestError:
+    """What `whole` has beyond its context; where that begins the text, `whole` lacks it."""
+    after = whole if begins and whole[:1] != before else whole[len(before) :]
+    if not after:
+        return RequestError("This pair cannot be judged: the continuation has no tokens")
+    return before, after
 
 
 def tokenize_question(model: str, text: str, *, special: bool) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evalkit.models.token_lines import LineTokens
+
 #: Token ids of a context and of its continuation.
 Pair = tuple[list[int], list[int]]
 
@@ -37,6 +39,8 @@ class TextTokenizer:
         self._prefix_text: str | None = (
             None if self.prefix_token is None else tokenizer.decode(self.prefix_token)
         )
+        self._lines = LineTokens(tokenizer)
+        self._start = self._special_start() if self._lines.by_lines else None
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text that is scored."""
@@ -48,8 +52,7 @@ class TextTokenizer:
 
     def encode_plain(self, text: str) -> list[int]:
         """The ids of a text without special tokens."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids
+        return self._lines.encode(text)
 
     def pair(self, context: str, continuation: str) -> Pair:
         """The ids of a context and its continuation.
@@ -57,12 +60,29 @@ class TextTokenizer:
         Raises:
             ValueError: There is nothing to score, or nothing to score it after.
         """
+        [pair] = self.pairs(context, (continuation,))
+        if isinstance(pair, ValueError):
+            raise pair
+        return pair
+
+    def pairs(self, context: str, continuations: Sequence[str]) -> list[Pair | ValueError]:
+        """The ids of a context and each of its continuations: the context is encoded once.
+
+        Where there is nothing to score, or nothing to score it after, the error stands instead.
+        """
         kept = context.rstrip()
-        context, continuation = kept, context[len(kept) :] + continuation
-        if not context:
-            return self._first_pair(continuation)
-        context_ids = self.encode(context)
-        return _checked(context_ids, self.encode(context + continuation)[len(context_ids) :])
+        context_ids = self.encode(kept) if kept else []
+        found: list[Pair | ValueError] = []
+        for continuation in continuations:
+            whole = context + continuation
+            try:
+                if kept:
+                    found.append(_checked(context_ids, self.encode(whole)[len(context_ids) :]))
+                else:
+                    found.append(self._first_pair(whole))
+            except ValueError as error:
+                found.append(error)
+        return found
 
     def windows(self, text: str, max_length: int) -> list[Pair]:
         """The windows in which a text is scored; none where it is empty.
@@ -75,9 +95,20 @@ class TextTokenizer:
     def _encode(self, text: str, prefix: str | None) -> list[int]:
         if prefix is not None and text.startswith(prefix):
             return self.encode_plain(text)
+        if self._start is not None:
+            return self._start + self._lines.encode(text)
+        return self._with_special(text)
+
+    def _with_special(self, text: str) -> list[int]:
         special = {} if self.add_bos is None else {"add_special_tokens": self.add_bos}
         ids: list[int] = self.tokenizer.encode(text, **special)
         return ids
+
+    def _special_start(self) -> list[int] | None:
+        """The special tokens that a text gets; None where not all of them stand before it."""
+        whole, plain = self._with_special("a"), self.encode_plain("a")
+        start = whole[: len(whole) - len(plain)]
+        return start if whole == start + plain else None
 
     def _first_pair(self, continuation: str) -> Pair:
         ids = self.encode_plain(continuation)
