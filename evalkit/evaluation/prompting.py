@@ -59,16 +59,24 @@ def _mode(config: RunConfig, entry: ModelEntry, capabilities: Capabilities, info
         if mode is not None and _can(capabilities, mode):
             return mode
     label = entry.spec().label
-    needs = "log-likelihoods" if wanted[0] in ("loglikelihood", "perplexity") else "tool calls"
+    needs = _NEEDS.get(wanted[0] or "", "tool calls")
     raise UnsupportedError(
         f"Task {info.name!r} needs {needs}, which {label} does not give, "
         "and the task cannot be asked as a question"
     )
 
 
+_NEEDS = {
+    "loglikelihood": "log-likelihoods",
+    "perplexity": "log-likelihoods of whole texts",
+}
+
+
 def _can(capabilities: Capabilities, mode: Mode) -> bool:
-    if mode in ("loglikelihood", "perplexity"):
+    if mode == "loglikelihood":
         return capabilities.loglikelihood
+    if mode == "perplexity":
+        return capabilities.loglikelihood and capabilities.rolling
     if mode == "tools":
         return capabilities.tools
     return True

@@ -16,12 +16,15 @@ https://platform.openai.com/docs/guides/reasoning.
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.config.model_spec import ModelSpec, read_params
-from evalkit.errors import RequestError
+from evalkit.errors import ModelError, RequestError
+from evalkit.models.draws import Draws
+from evalkit.models.grouping import ask_in_groups
 from evalkit.models.sdk import Json, SdkModel, SdkParams
-from evalkit.models.wire import chat_messages, chat_response, tool_definitions
+from evalkit.models.wire import chat_messages, chat_responses, tool_definitions
 from evalkit.records import Message, Request, Response
 
 if TYPE_CHECKING:
@@ -83,6 +86,7 @@ class OpenAIModel(SdkModel):
         named = bool(_REASONS.match(spec.name))
         self._reasons = named if params.reasoning is None else params.reasoning
         self._samples = not self._reasons or params.reasoning_effort == "none"
+        self._draws = Draws(self._extra)
         if not self._samples:
             self.identity["not_sent"] = "temperature, top_p, stop"
 
@@ -95,12 +99,41 @@ class OpenAIModel(SdkModel):
             project=self._params.project or None,
         )
 
+    def together(self, request: Request) -> Hashable | None:
+        """Draws of one answer belong together."""
+        if request.kind != "generate":
+            return None
+        params, sampling = self._params, request.sampling
+        # what is not sent is drawn as the API draws by itself
+        temperature = _first(params.temperature, sampling.temperature) if self._samples else None
+        seed = _first(params.seed, sampling.seed)
+        return self._draws.key(request, temperature=temperature, seed=seed)
+
+    async def ask(self, requests: Sequence[Request]) -> Sequence[Response | ModelError]:
+        """Answer the requests, those that belong together by one request.
+
+        Raises:
+            ModelError: The attempt failed.
+        """
+        return await ask_in_groups(requests, self.together, self._draw)
+
+    async def _draw(self, requests: Sequence[Request]) -> Sequence[Response | ModelError]:
+        return await self._draws.ask(requests, self._answers)
+
     async def _answer(self, request: Request) -> Response:
+        [answer, *_] = await self._answers(request, 1)
+        if isinstance(answer, ModelError):
+            raise answer
+        return answer
+
+    async def _answers(self, request: Request, number: int) -> Sequence[Response | ModelError]:
         if request.kind != "generate":
             raise RequestError(f"{self.name} gives no log-likelihoods of given texts")
         sent, stops = self._body(request)
+        if number > 1:
+            sent["n"] = number
         content, latency = await self._post(sent)
-        return chat_response(content, stops=stops, latency_s=latency)
+        return chat_responses(content, stops=stops, latency_s=latency)
 
     async def _send(self, client: openai.AsyncOpenAI, body: Json) -> bytes:
         # the extra fields may be any: the SDK checks the typed ones against its own types

@@ -20,7 +20,8 @@ class Capabilities(Record, frozen=True, kw_only=True):
     Args:
         chat: Takes messages.
         text: Takes a raw prompt without a chat template.
-        loglikelihood: Scores a given continuation (and rolling text).
+        loglikelihood: Scores a given continuation.
+        rolling: Scores whole texts too, if it gives log-likelihoods at all.
         tools: Takes tool definitions and returns structured calls.
         system: Takes a system message.
         context_length: Prompt plus answer, in tokens; None if unknown.
@@ -30,6 +31,7 @@ class Capabilities(Record, frozen=True, kw_only=True):
     chat: bool = True
     text: bool = False
     loglikelihood: bool = False
+    rolling: bool = True
     tools: bool = False
     system: bool = True
     context_length: int | None = None

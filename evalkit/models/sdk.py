@@ -116,7 +116,7 @@ class SdkModel(ABC):
         """About how many tokens `text` has: no tokenizer of the vendor's is at hand offline."""
         return estimate_tokens(text)
 
-    async def ask(self, requests: Sequence[Request]) -> Sequence[Response]:
+    async def ask(self, requests: Sequence[Request]) -> Sequence[Response | ModelError]:
         """Answer the requests, one after the other.
 
         Raises:

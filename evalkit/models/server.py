@@ -2,7 +2,9 @@
 
 `server/NAME?base_url=http://host:8000/v1`, or `vllm/NAME` for one at http://localhost:8000/v1.
 The name `auto` takes the server's only model. What the server can do is learned when it is
-opened; log-likelihoods come from its prompt log-probabilities where it has them.
+opened. Log-likelihoods come from its lists of the likeliest next tokens (all letters of a
+multiple choice in one request) where these agree with the log-probabilities that it gives of
+prompts, and from those otherwise. Answers to one prompt drawn several times are one request.
 
 What fits no context is refused with numbers, never cut. Reference:
 https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html.
@@ -13,25 +15,35 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from evalkit.config.model_spec import ModelSpec, read_params
-from evalkit.errors import InputError, MissingKeyError, RequestError, UnsupportedError
+from evalkit.errors import (
+    InputError,
+    MissingKeyError,
+    ModelError,
+    RequestError,
+    UnsupportedError,
+)
 from evalkit.models import server_probe
+from evalkit.models.draws import Draws
+from evalkit.models.grouping import ask_in_groups
 from evalkit.models.parameters import estimate_tokens, identity_of, json_object
 from evalkit.models.protocol import Capabilities
 from evalkit.models.server_client import ServerClient, most_connections
-from evalkit.models.server_logprobs import Route
-from evalkit.models.server_scoring import PromptScorer, must_fit
+from evalkit.models.server_logprobs import Prompt, Route
+from evalkit.models.server_next_probe import PROBE, NextProbe
+from evalkit.models.server_scoring import Scorer
 from evalkit.models.server_tokens import (
     LocalTokens,
     ServerTokens,
     TokenSource,
     tokenize_question,
 )
-from evalkit.models.wire import chat_messages, chat_response, text_response, tool_definitions
+from evalkit.models.server_ways import NextTokens, Place, Prompts, Scored, must_fit
+from evalkit.models.wire import chat_messages, chat_responses, text_responses, tool_definitions
 from evalkit.records import Message, Record, Request, Response
 
 Json = dict[str, Any]
@@ -111,7 +123,7 @@ class ServerModel:
         self.suspect_after_s = None if self._secrets else 30.0
         self._model = spec.name
         self._tokens: TokenSource | None = None
-        self._scorer: PromptScorer | None = None
+        self._scorer: Scorer | None = None
         self._context = params.context_length
         self._client = ServerClient(
             label=f"{self.name} at {self._base_url}",
@@ -119,6 +131,7 @@ class ServerModel:
             timeout_s=params.timeout_s,
         )
         self.identity = identity_of(spec, params, base_url=self._base_url, leave_out=_NOT_IDENTITY)
+        self._draws = Draws(self._extra)
         self._fixed = {
             name: value
             for name in ("temperature", "top_p", "top_k", "seed")
@@ -139,6 +152,7 @@ class ServerModel:
             chat=chat or renders,
             text=self._params.api != "chat",
             loglikelihood=self._scorer is not None,
+            rolling=self._scorer is None or self._scorer.judges_texts,
             tools=chat,
             system=True,
             context_length=self._context,
@@ -173,45 +187,66 @@ class ServerModel:
             self._context = card.context_length or await server_probe.llama_cpp_context(
                 self._client, self._origin
             )
-        route = await self._find_route(card)
-        await self._use_server_tokens(wanted=route is not None)
-        if route is not None:
-            self._scorer = PromptScorer(
-                client=self._client,
-                url=f"{self._base_url}/completions",
-                model=card.id,
-                route=route,
-                tokens=self._tokens,
-                context_length=self._context,
-                label=self.name,
-            )
+        scores = self._params.loglikelihood != "off" and self._params.api != "chat"
+        own = await self._server_tokens(wanted=scores)
+        if self._params.tokenizer == "server":
+            self._tokens = own
+        if scores:
+            self._scorer = await self._find_scorer(card, self._tokens or own)
+        if self._scorer is not None and self._tokens is None:
+            self._tokens = own
 
-    async def _find_route(self, card: server_probe.ModelCard) -> Route | None:
-        wanted = self._params.loglikelihood
-        if wanted == "off" or self._params.api == "chat":
-            return None
+    async def _find_scorer(
+        self, card: server_probe.ModelCard, tokens: TokenSource | None
+    ) -> Scorer | None:
+        """What asks for log-likelihoods, by the ways that the server has."""
         route = await server_probe.find_route(self._client, self._base_url, card)
-        if wanted == "on" and route is None:
-            raise UnsupportedError(
-                f"The server at {self._base_url} gives no log-probabilities of a prompt "
-                "(neither `echo` with `logprobs` nor `prompt_logprobs`); vLLM and SGLang do"
-            )
-        return route
+        place = Place(
+            client=self._client,
+            url=f"{self._base_url}/completions",
+            model=card.id,
+            context_length=self._context,
+            label=self.name,
+        )
+        prompts = None if route is None else await self._prompts(place, route, tokens)
+        probe = None if tokens is None else NextProbe(self._client, place.url, card.id, tokens)
+        next_route = None if probe is None else await probe.find(route)
+        if prompts is None and next_route is None:
+            if self._params.loglikelihood == "on":
+                raise UnsupportedError(
+                    f"The server at {self._base_url} gives no log-probabilities of a prompt "
+                    "(neither `echo` with `logprobs` nor `prompt_logprobs`); vLLM and SGLang do"
+                )
+            return None
+        return Scorer(
+            prompts=prompts,
+            next_tokens=None if next_route is None else NextTokens(place, next_route),
+            tokens=tokens,
+            label=self.name,
+        )
 
-    async def _use_server_tokens(self, *, wanted: bool) -> None:
+    async def _prompts(self, place: Place, route: Route, tokens: TokenSource | None) -> Prompts:
+        two: list[Prompt] = [PROBE, PROBE + " 3"]
+        if tokens is not None:
+            two = [await tokens.prompt(text) for text in (PROBE, PROBE + " 3")]
+        several = await server_probe.takes_several(self._client, place.url, place.model, route, two)
+        return Prompts(place, route, several=several)
+
+    async def _server_tokens(self, *, wanted: bool) -> ServerTokens | None:
         asked = self._params.tokenizer == "server"
         if self._tokens is not None or not (asked or wanted):
-            return
+            return None
         question = tokenize_question(self._model, "a", special=True)
         url = f"{self._origin}/tokenize"
         if await server_probe.ask_patiently(self._client, url, question) is not None:
             prefix = self._params.prefix_token_id
-            self._tokens = ServerTokens(self._client, url, self._model, prefix)
-        elif asked:
+            return ServerTokens(self._client, url, self._model, prefix)
+        if asked:
             raise InputError(
                 f"The server at {self._base_url} has no /tokenize; "
                 "give a local tokenizer (tokenizer=FOLDER or HUB_ID)"
             )
+        return None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -223,20 +258,35 @@ class ServerModel:
             return self._tokens.count(text)
         return estimate_tokens(text)
 
-    async def ask(self, requests: Sequence[Request]) -> Sequence[Response]:
-        """Answer the requests, one after the other.
+    def together(self, request: Request) -> Hashable | None:
+        """Continuations of one context belong together, and draws of one answer."""
+        if request.kind == "loglikelihood":
+            return (request.kind, request.prompt)
+        if request.kind == "rolling":
+            return None
+        temperature = self._fixed.get("temperature", request.sampling.temperature)
+        seed = self._fixed.get("seed", request.sampling.seed)
+        return self._draws.key(request, temperature=temperature, seed=seed)
+
+    async def ask(self, requests: Sequence[Request]) -> Sequence[Response | ModelError]:
+        """Answer the requests, those that belong together by one request each.
 
         Raises:
-            ModelError: The attempt failed.
+            ModelError: The attempt failed as a whole.
         """
-        return [
-            await (self._generate(request) if request.kind == "generate" else self._score(request))
-            for request in requests
-        ]
+        return await ask_in_groups(requests, self.together, self._ask_group)
+
+    async def _ask_group(self, requests: Sequence[Request]) -> Sequence[Response | ModelError]:
+        if requests[0].kind == "generate":
+            return await self._draws.ask(requests, self._generate)
+        if self._scorer is None:
+            raise RequestError(f"{self.name} gives no log-likelihoods")
+        return await self._score(self._scorer, requests)
 
     # generation
 
-    async def _generate(self, request: Request) -> Response:
+    async def _generate(self, request: Request, number: int) -> Sequence[Response | ModelError]:
+        """Up to `number` answers to one request."""
         by_chat = self._params.api == "chat" or (
             self._params.api == "auto" and not isinstance(request.prompt, str)
         )
@@ -245,8 +295,10 @@ class ServerModel:
             path, body = "chat/completions", self._chat_body(request)
         else:
             path, body = "completions", await self._text_body(request)
+        if number > 1:
+            body["n"] = number
         answer = await self._client.post(f"{self._base_url}/{path}", body)
-        read = chat_response if by_chat else text_response
+        read = chat_responses if by_chat else text_responses
         latency = time.perf_counter() - started
         return read(answer, stops=request.sampling.stop, latency_s=latency)
 
@@ -313,22 +365,32 @@ class ServerModel:
 
     # log-likelihoods
 
-    async def _score(self, request: Request) -> Response:
-        if self._scorer is None:
-            raise RequestError(f"{self.name} gives no log-likelihoods")
+    async def _score(
+        self, scorer: Scorer, requests: Sequence[Request]
+    ) -> Sequence[Response | ModelError]:
+        """The judgements of continuations of one context, or of one text."""
         started = time.perf_counter()
-        if request.kind == "loglikelihood":
-            scored = await self._scorer.pair(self._render(request), request.continuation)
-        elif isinstance(request.prompt, str):
-            scored = await self._scorer.whole(request.prompt)
+        first = requests[0]
+        scored: Sequence[Scored | ModelError]
+        if first.kind == "loglikelihood":
+            texts = [request.continuation for request in requests]
+            scored = await scorer.continuations(self._render(first), texts)
+        elif isinstance(first.prompt, str):
+            scored = [await scorer.whole(first.prompt)]
         else:
             raise RequestError("Rolling log-likelihood is of a text, not of messages")
+        latency = time.perf_counter() - started
+        return [
+            one if isinstance(one, ModelError) else self._judgement(one, latency) for one in scored
+        ]
+
+    def _judgement(self, scored: Scored, latency_s: float) -> Response:
         return Response(
             logprob=scored.judged.logprob,
             greedy=scored.judged.greedy,
             served_model=self._model,
             usage=scored.usage,
-            latency_s=time.perf_counter() - started,
+            latency_s=latency_s,
         )
 
     @property

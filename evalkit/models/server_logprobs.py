@@ -36,11 +36,15 @@ class Judged(Record, frozen=True, kw_only=True):
     greedy: bool
 
 
-def question(route: Route, model: str, prompt: str | Sequence[int]) -> Json:
-    """The request that asks for the log-probabilities of `prompt`."""
+Prompt = str | Sequence[int]
+
+
+def question(route: Route, model: str, *prompts: Prompt) -> Json:
+    """The request that asks for the log-probabilities of one prompt, or of several."""
+    sent = [prompt if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     body: Json = {
         "model": model,
-        "prompt": prompt if isinstance(prompt, str) else list(prompt),
+        "prompt": sent[0] if len(sent) == 1 else sent,
         "max_tokens": route.max_tokens,
         "temperature": 0,
     }
@@ -49,37 +53,53 @@ def question(route: Route, model: str, prompt: str | Sequence[int]) -> Json:
     return body | {"prompt_logprobs": 1}
 
 
+def read_choices(body: bytes, prompts: int) -> tuple[list[TextChoice], WireUsage | None]:
+    """What the answer says of each of so many prompts, in their order, and what it took.
+
+    Raises:
+        TransientError: The answer is malformed, or does not cover the prompts.
+    """
+    completion = decode(body, TextCompletion)
+    choices = completion.choices or []
+    if len(choices) < prompts:
+        raise TransientError(
+            f"The answer holds {len(choices)} choices for {prompts} prompts"
+            if choices
+            else "The answer holds no choices"
+        )
+    return sorted(choices, key=lambda choice: choice.index), completion.usage
+
+
 def judge_tokens(
-    body: bytes, route: Route, tokens: Sequence[int], start: int
-) -> tuple[Judged, WireUsage | None]:
-    """The judgement of `tokens[start:]`, where `tokens` were sent as the prompt.
+    choice: TextChoice, route: Route, tokens: Sequence[int], start: int, end: int | None = None
+) -> Judged:
+    """The judgement of `tokens[start:end]`, where `tokens` were sent as the prompt.
 
     Raises:
         TransientError: The answer does not cover the prompt's tokens.
     """
-    choice, usage = _choice(body)
+    end = len(tokens) if end is None else end
     if route.kind == "prompt_logprobs":
-        return _by_id(choice, tokens, start), usage
+        return _by_id(choice, tokens, start, end)
     lists = _legacy(choice)
     if len(lists.token_logprobs) < len(tokens):
         told, sent = len(lists.token_logprobs), len(tokens)
         raise TransientError(f"The server judged {told} tokens of the {sent} that were sent")
-    return _by_place(lists, start, len(tokens)), usage
+    return _by_place(lists, start, end)
 
 
-def judge_text(body: bytes, prompt: str, start: int) -> tuple[Judged, WireUsage | None]:
+def judge_text(choice: TextChoice, tokens: int | None, prompt: str, start: int) -> Judged:
     """The judgement of `prompt[start:]`, where `prompt` was sent as text and echoed.
 
-    A token that holds characters of both sides counts to the continuation.
+    A token that holds characters of both sides counts to the continuation. `tokens` says how
+    many of those in the answer are the prompt's; None: all.
 
     Raises:
         RequestError: The server's tokens cannot be laid over the text.
         TransientError: The answer does not cover the prompt.
     """
-    choice, usage = _choice(body)
     lists = _legacy(choice)
-    count = usage.prompt_tokens if usage and usage.prompt_tokens else len(lists.tokens)
-    pieces = lists.tokens[:count]
+    pieces = lists.tokens[: tokens or len(lists.tokens)]
     before = len("".join(pieces)) - len(prompt)
     if before < 0 or not "".join(pieces).endswith(prompt):
         raise RequestError(
@@ -92,14 +112,7 @@ def judge_text(body: bytes, prompt: str, start: int) -> tuple[Judged, WireUsage 
         if at > before + start:
             first = place
             break
-    return _by_place(lists, first, len(pieces)), usage
-
-
-def _choice(body: bytes) -> tuple[TextChoice, WireUsage | None]:
-    completion = decode(body, TextCompletion)
-    if not completion.choices:
-        raise TransientError("The answer holds no choices")
-    return completion.choices[0], completion.usage
+    return _by_place(lists, first, len(pieces))
 
 
 def _legacy(choice: TextChoice) -> TextLogprobs:
@@ -124,13 +137,13 @@ def _by_place(lists: TextLogprobs, start: int, end: int) -> Judged:
     return Judged(logprob=total, greedy=greedy)
 
 
-def _by_id(choice: TextChoice, tokens: Sequence[int], start: int) -> Judged:
+def _by_id(choice: TextChoice, tokens: Sequence[int], start: int, end: int) -> Judged:
     entries = choice.prompt_logprobs
     if entries is None or len(entries) < len(tokens):
         told = len(entries or ())
         raise TransientError(f"The server judged {told} tokens of the {len(tokens)} sent")
     total, greedy = 0.0, True
-    for place in range(start, len(tokens)):
+    for place in range(start, end):
         entry = entries[place] or {}
         said = entry.get(str(tokens[place]))
         if said is None:
@@ -143,7 +156,7 @@ def _by_id(choice: TextChoice, tokens: Sequence[int], start: int) -> Judged:
 def gives_prompt_logprobs(body: bytes, route: Route) -> bool:
     """Whether an answer to `question` judges the prompt, and not only what follows it."""
     try:
-        choice, usage = _choice(body)
+        [choice, *_], usage = read_choices(body, 1)
         if route.kind == "prompt_logprobs":
             return len(choice.prompt_logprobs or ()) > 1
         judged = _legacy(choice).token_logprobs

@@ -22,7 +22,13 @@ from evalkit.errors import (
 )
 from evalkit.models.http_errors import hide_secrets, read_error
 from evalkit.models.server_client import OPEN_TIMEOUT_S, ServerClient
-from evalkit.models.server_logprobs import Route, gives_prompt_logprobs, question
+from evalkit.models.server_logprobs import (
+    Prompt,
+    Route,
+    gives_prompt_logprobs,
+    question,
+    read_choices,
+)
 
 Json = dict[str, Any]
 
@@ -170,6 +176,22 @@ async def find_route(client: ServerClient, base_url: str, card: ModelCard) -> Ro
         if body is not None and gives_prompt_logprobs(body, route):
             return route
     return None
+
+
+async def takes_several(
+    client: ServerClient, url: str, model: str, route: Route, prompts: Sequence[Prompt]
+) -> bool:
+    """Whether one question about several prompts is answered with as many judgements.
+
+    Raises:
+        UnreachableError: The server does not answer.
+        InputError: The server refuses access altogether.
+    """
+    body = await ask_patiently(client, url, question(route, model, *prompts))
+    try:
+        return body is not None and bool(read_choices(body, len(prompts)))
+    except TransientError:
+        return False
 
 
 async def ask_patiently(client: ServerClient, url: str, body: Json) -> bytes | None:

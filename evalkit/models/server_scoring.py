@@ -1,65 +1,115 @@
-"""Log-likelihoods of pairs and of whole texts, asked of a server that judges its prompts."""
+"""Log-likelihoods of continuations and of whole texts, asked of a server in few requests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from evalkit.errors import RequestError
-from evalkit.models.server_client import ServerClient
-from evalkit.models.server_logprobs import Judged, Route, judge_text, judge_tokens, question
+from evalkit.errors import ModelError, RequestError
+from evalkit.models.server_logprobs import Judged
 from evalkit.models.server_tokens import TokenSource, move_spaces
-from evalkit.models.tokens import rolling_windows
-from evalkit.models.wire import usage_of
-from evalkit.records import Record, Usage
+from evalkit.models.server_ways import NextTokens, Prompts, Scored, with_usage
+from evalkit.models.tokens import Pair, rolling_windows
+from evalkit.records import Usage
 
 _NEEDS_TOKENIZER = "needs the model's tokenizer here (tokenizer=FOLDER or HUB_ID, or server)"
 
 
-class Scored(Record, frozen=True, kw_only=True):
-    """A judgement and what it took."""
-
-    judged: Judged
-    usage: Usage
-
-
-class PromptScorer:
+class Scorer:
     """Asks one model of one server how likely texts are.
 
+    One-token continuations of one context take one request where the server lists the likeliest
+    next tokens; whatever is not listed, and longer continuations, are judged as parts of
+    prompts, several a request where the server takes several.
+
     Args:
-        client: Reaches the server.
-        url: Its text completions.
-        model: The name it knows the model by.
-        route: How it gives log-probabilities.
+        prompts: Asks for the log-probabilities of prompts; None where the server tells none.
+        next_tokens: Asks for the likeliest next tokens; None where it does not list them.
         tokens: The model's tokens; without them texts are sent as texts and echoed.
-        context_length: Prompt plus answer, in tokens, if known.
         label: Whom messages name.
     """
 
     def __init__(
         self,
         *,
-        client: ServerClient,
-        url: str,
-        model: str,
-        route: Route,
+        prompts: Prompts | None,
+        next_tokens: NextTokens | None,
         tokens: TokenSource | None,
-        context_length: int | None,
         label: str,
     ) -> None:
-        self._client, self._url, self._model, self._route = client, url, model, route
-        self._tokens, self._context, self._label = tokens, context_length, label
+        self._prompts, self._next, self._tokens = prompts, next_tokens, tokens
+        self._label = label
 
-    async def pair(self, context: str, continuation: str) -> Scored:
-        """Log p(continuation | context).
+    @property
+    def judges_texts(self) -> bool:
+        """Whether whole texts can be judged too."""
+        return self._prompts is not None
+
+    async def continuations(
+        self, context: str, continuations: Sequence[str]
+    ) -> list[Scored | ModelError]:
+        """Log p(continuation | context) of each, or why that one has none.
 
         Raises:
-            ModelError: The attempt failed, or the pair does not fit or cannot be split.
+            ModelError: The attempt failed as a whole.
         """
         if self._tokens is None:
-            return await self._judge_text(*move_spaces(context, continuation))
-        before, after = await self._tokens.pair(context, continuation)
-        return await self._judge(before, after)
+            moved = [move_spaces(context, continuation) for continuation in continuations]
+            return await self._texts(moved)
+        found: list[Scored | ModelError | None] = [None] * len(continuations)
+        pairs: dict[int, Pair] = {}
+        for place, pair in enumerate(await self._tokens.pairs(context, continuations)):
+            if isinstance(pair, RequestError):
+                found[place] = pair
+            else:
+                pairs[place] = pair
+        for place, scored in (await self._pairs(pairs)).items():
+            found[place] = scored
+        return [one for one in found if one is not None]
+
+    async def _pairs(self, pairs: dict[int, Pair]) -> dict[int, Scored | ModelError]:
+        """The judgements of token pairs, by their places."""
+        if self._next is None:
+            return await self._by_prompts(pairs)
+        if self._prompts is None:
+            judged = await self._next.walk(list(pairs.values()))
+            return dict(zip(pairs, judged, strict=True))
+        if not shares_context(list(pairs.values())):
+            return await self._by_prompts(pairs)
+        before = next(iter(pairs.values()))[0]
+        tokens = [after[0] for _, after in pairs.values()]
+        try:
+            listed, usage = await self._next.judge(before, tokens)
+        except RequestError as error:  # whatever is wrong with the context, is for all of them
+            return dict.fromkeys(pairs, error)
+        told = dict(zip(pairs, listed, strict=True))
+        found: dict[int, Scored | ModelError] = {
+            place: Scored(judged=one) for place, one in told.items() if one is not None
+        }
+        if left := {place: pairs[place] for place, one in told.items() if one is None}:
+            found |= await self._unlisted(left, alone=not found)
+        return with_usage(found, usage)
+
+    async def _unlisted(
+        self, pairs: dict[int, Pair], *, alone: bool
+    ) -> dict[int, Scored | ModelError]:
+        """What was not listed; where others were, a failure here is not theirs."""
+        try:
+            return await self._by_prompts(pairs)
+        except ModelError as error:
+            if alone:
+                raise
+            return dict.fromkeys(pairs, error)
+
+    async def _by_prompts(self, pairs: dict[int, Pair]) -> dict[int, Scored | ModelError]:
+        if self._prompts is None:
+            raise RequestError(f"{self._label} gives no log-probabilities of prompts")
+        judged = await self._prompts.judge(list(pairs.values()))
+        return dict(zip(pairs, judged, strict=True))
+
+    async def _texts(self, pairs: Sequence[tuple[str, str]]) -> list[Scored | ModelError]:
+        if self._prompts is None or self._prompts.route.kind != "echo":
+            raise RequestError(f"{self._label}: log-likelihood {_NEEDS_TOKENIZER}")
+        return await self._prompts.judge_texts(pairs)
 
     async def whole(self, text: str) -> Scored:
         """Log p(text), in windows where it is longer than the context.
@@ -67,46 +117,28 @@ class PromptScorer:
         Raises:
             ModelError: The attempt failed, or no tokenizer is at hand.
         """
+        if self._prompts is None:
+            raise RequestError(
+                f"{self._label} lists next tokens and tells nothing of its prompts: a whole "
+                "text would take a request a token, so rolling log-likelihood is not asked"
+            )
         if self._tokens is None:
             raise RequestError(f"{self._label}: rolling log-likelihood {_NEEDS_TOKENIZER}")
         tokens = await self._tokens.whole(text)
         prefix = await self._tokens.prefix()
         # as lm-eval over HTTP: a window's context token and one generated token must fit too
-        longest = self._context - 2 if self._context else max(1, len(tokens))
+        context = self._prompts.context_length
+        longest = context - 2 if context else max(1, len(tokens))
         total, greedy, usage = 0.0, True, Usage()
-        for before, after in rolling_windows(tokens, prefix, longest):
-            scored = await self._judge(before, after)
+        for window in rolling_windows(tokens, prefix, longest):
+            [scored] = await self._prompts.judge([window])
+            if isinstance(scored, ModelError):
+                raise scored
             total, greedy = total + scored.judged.logprob, greedy and scored.judged.greedy
             usage += scored.usage
         return Scored(judged=Judged(logprob=total, greedy=greedy), usage=usage)
 
-    async def _judge(self, before: Sequence[int], after: Sequence[int]) -> Scored:
-        tokens = [*before, *after]
-        must_fit(self._label, len(tokens), self._route.max_tokens, self._context)
-        body = await self._send(tokens)
-        judged, usage = judge_tokens(body, self._route, tokens, len(before))
-        return Scored(judged=judged, usage=usage_of(usage))
 
-    async def _judge_text(self, context: str, continuation: str) -> Scored:
-        if self._route.kind != "echo":
-            raise RequestError(f"{self._label}: log-likelihood {_NEEDS_TOKENIZER}")
-        whole = context + continuation
-        judged, usage = judge_text(await self._send(whole), whole, len(context))
-        return Scored(judged=judged, usage=usage_of(usage))
-
-    async def _send(self, prompt: str | list[int]) -> bytes:
-        body: dict[str, Any] = question(self._route, self._model, prompt)
-        return await self._client.post(self._url, body)
-
-
-def must_fit(label: str, prompt: int, generated: int, context_length: int | None) -> None:
-    """Refuse what a context cannot hold, with the numbers; nothing is ever cut.
-
-    Raises:
-        RequestError: It does not fit.
-    """
-    if context_length is not None and prompt + generated > context_length:
-        raise RequestError(
-            f"{label}: {prompt} tokens of prompt and {generated} to generate do not fit into "
-            f"its context of {context_length}"
-        )
+def shares_context(pairs: Sequence[Pair]) -> bool:
+    """Whether all continuations are one token after the same context."""
+    return bool(pairs) and all(len(after) == 1 and before == pairs[0][0] for before, after in pairs)

@@ -6,6 +6,7 @@ optional here. Reference: https://platform.openai.com/docs/api-reference/chat.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -80,6 +81,7 @@ class ChatChoice(msgspec.Struct):
     """One answer of a chat completion."""
 
     message: WireMessage
+    index: int = 0
     finish_reason: str | None = None
     logprobs: ChatLogprobs | None = None
 
@@ -111,6 +113,7 @@ class PromptToken(msgspec.Struct):
 class TextChoice(msgspec.Struct):
     """One answer of a text completion; `logprobs` is decoded where it is asked for."""
 
+    index: int = 0
     text: str = ""
     finish_reason: str | None = None
     logprobs: msgspec.Raw = msgspec.Raw(b"null")
@@ -202,12 +205,78 @@ def chat_response(body: bytes, *, stops: Sequence[str] = (), latency_s: float = 
     Raises:
         TransientError: The body is malformed, or holds no answer.
     """
+    return _first(chat_responses(body, stops=stops, latency_s=latency_s))
+
+
+def chat_responses(
+    body: bytes, *, stops: Sequence[str] = (), latency_s: float = 0.0
+) -> list[Response | TransientError]:
+    """A response, or why it has none, for each choice of a chat completion.
+
+    The usage, which a provider tells for all choices together, is split so that sums are
+    right: see `split_usage`.
+
+    Raises:
+        TransientError: The body is malformed, or holds no answer.
+    """
     completion = decode(body, ChatCompletion)
     if not completion.choices:
         raise TransientError("The answer holds no choices")
-    choice = completion.choices[0]
+    choices = sorted(completion.choices, key=lambda choice: choice.index)
+    lengths = [_length(choice.message) for choice in choices]
+    usages = split_usage(usage_of(completion.usage), lengths)
+    return [
+        _chat_choice(choice, completion.model or "", usage, stops, latency_s)
+        for choice, usage in zip(choices, usages, strict=True)
+    ]
+
+
+def _first(responses: Sequence[Response | TransientError]) -> Response:
+    """The first of what was to be one; a server that gave more is paid for all."""
+    first, *others = responses
+    if isinstance(first, TransientError):
+        raise first
+    used = [one.usage for one in others if isinstance(one, Response)]
+    return msgspec.structs.replace(first, usage=sum(used, first.usage)) if used else first
+
+
+def split_usage(whole: Usage, lengths: Sequence[int]) -> list[Usage]:
+    """The usage of a request with several choices as one usage a choice.
+
+    The input was read once: it stands with the first choice. The output is shared out by how
+    long the choices are (`lengths`, in characters), in whole tokens that add up to `whole`.
+    """
+    weights = [length + 1 for length in lengths]
+    output = _shares(whole.output_tokens, weights)
+    reasoning = _shares(whole.reasoning_tokens, weights)
+    usages = [
+        Usage(output_tokens=some, reasoning_tokens=thought)
+        for some, thought in zip(output, reasoning, strict=True)
+    ]
+    usages[0] = msgspec.structs.replace(
+        whole, output_tokens=output[0], reasoning_tokens=reasoning[0]
+    )
+    return usages
+
+
+def _shares(total: int, weights: Sequence[int]) -> list[int]:
+    """`total` in whole parts, about as the weights are to each other."""
+    ends = [total * end // sum(weights) for end in itertools.accumulate(weights)]
+    return [end - start for start, end in itertools.pairwise([0, *ends])]
+
+
+def _length(message: WireMessage) -> int:
+    thought = message.reasoning_content or message.reasoning or ""
+    return len(_text(message)) + len(thought)
+
+
+def _chat_choice(
+    choice: ChatChoice, model: str, usage: Usage, stops: Sequence[str], latency_s: float
+) -> Response | TransientError:
+    if (broken := _broken_off(choice)) is not None:
+        return broken
     text, was_cut = cut_at(_text(choice.message), stops)
-    reason = _reason(choice)
+    reason = choice.finish_reason or ""
     return Response(
         status="ok" if was_cut else status_of(reason, choice.message.refusal),
         text=text,
@@ -215,16 +284,16 @@ def chat_response(body: bytes, *, stops: Sequence[str] = (), latency_s: float = 
         tool_calls=_tool_calls(choice.message),
         logprob=_answer_logprob(choice.logprobs),
         finish_reason=CUT_HERE if was_cut else reason,
-        served_model=completion.model or "",
-        usage=usage_of(completion.usage),
+        served_model=model,
+        usage=usage,
         latency_s=latency_s,
     )
 
 
-def _reason(choice: ChatChoice | TextChoice) -> str:
+def _broken_off(choice: ChatChoice | TextChoice) -> TransientError | None:
     if choice.finish_reason in _BROKEN_OFF:
-        raise TransientError(f"The answer broke off: finish_reason {choice.finish_reason!r}")
-    return choice.finish_reason or ""
+        return TransientError(f"The answer broke off: finish_reason {choice.finish_reason!r}")
+    return None
 
 
 #: Finish reasons of servers that gave up midway (vLLM, routers in front of it).
@@ -289,17 +358,36 @@ def usage_of(usage: WireUsage | None) -> Usage:
 
 def text_response(body: bytes, *, stops: Sequence[str] = (), latency_s: float = 0.0) -> Response:
     """The response that the body of a text completion holds; see `chat_response`."""
+    return _first(text_responses(body, stops=stops, latency_s=latency_s))
+
+
+def text_responses(
+    body: bytes, *, stops: Sequence[str] = (), latency_s: float = 0.0
+) -> list[Response | TransientError]:
+    """A response for each choice of a text completion; see `chat_responses`."""
     completion = decode(body, TextCompletion)
     if not completion.choices:
         raise TransientError("The answer holds no choices")
-    choice = completion.choices[0]
+    choices = sorted(completion.choices, key=lambda choice: choice.index)
+    usages = split_usage(usage_of(completion.usage), [len(choice.text) for choice in choices])
+    return [
+        _text_choice(choice, completion.model or "", usage, stops, latency_s)
+        for choice, usage in zip(choices, usages, strict=True)
+    ]
+
+
+def _text_choice(
+    choice: TextChoice, model: str, usage: Usage, stops: Sequence[str], latency_s: float
+) -> Response | TransientError:
+    if (broken := _broken_off(choice)) is not None:
+        return broken
     text, was_cut = cut_at(choice.text, stops)
-    reason = _reason(choice)
+    reason = choice.finish_reason or ""
     return Response(
         status="ok" if was_cut else status_of(reason),
         text=text,
         finish_reason=CUT_HERE if was_cut else reason,
-        served_model=completion.model or "",
-        usage=usage_of(completion.usage),
+        served_model=model,
+        usage=usage,
         latency_s=latency_s,
     )

@@ -385,7 +385,7 @@ class TestLoglikelihood:
         server = serve(abilities=TextAbilities(max_model_len=30))
         async with opened(spec(server)) as model:
             received = server.stats.received
-            with pytest.raises(RequestError, match=r"52 tokens of prompt and 1 .* context of 30"):
+            with pytest.raises(RequestError, match=r"51 tokens of prompt and 1 .* context of 30"):
                 await ask(model, pair("word " * 49 + "word", " x"))
         assert server.stats.received == received
 
