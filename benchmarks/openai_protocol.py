@@ -114,12 +114,16 @@ def _chat_logprobs(ask: Ask, text: str, tokenizer: Tokenizer) -> Json | None:
     return {"content": content, "refusal": None}
 
 
-def entry_of(before: Sequence[int], token: int, listed: int, tokenizer: Tokenizer) -> Json:
+def entry_of(
+    before: Sequence[int], token: int, listed: int, tokenizer: Tokenizer, warmth: float = 1.0
+) -> Json:
     """What the chat format says of one token, the likeliest ones beside it; ids as llama.cpp."""
     language = language_of(tokenizer)
     top = language.top(before, listed) if listed else []
     said = _entry(language.predict(before, token).logprob, token, tokenizer)
-    return said | {"top_logprobs": [_entry(logprob, one, tokenizer) for logprob, one in top]}
+    return said | {
+        "top_logprobs": [_entry(logprob / warmth, one, tokenizer) for logprob, one in top]
+    }
 
 
 def _entry(logprob: float, token: int, tokenizer: Tokenizer) -> Json:

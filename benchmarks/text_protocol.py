@@ -31,6 +31,7 @@ class TextAbilities:
         strict: Refuses fields that it does not know (`token_ids` false: that one).
         entries: Lists the likeliest tokens in the chat's format, with ids, as llama.cpp does.
         sharpened: Its listed log-probabilities are those after a temperature, times this.
+        warms: Its entries are those after the temperature that is asked for.
         several_prompts: Takes a list of prompts.
         most_n: The most choices of one prompt; more are refused.
         ignores_n: Always answers with one choice.
@@ -46,6 +47,7 @@ class TextAbilities:
     strict: bool = False
     entries: bool = False
     sharpened: float = 1.0
+    warms: bool = False
     several_prompts: bool = True
     most_n: int = 128
     ignores_n: bool = False
@@ -170,9 +172,10 @@ def _choice(
     }
     listed = ask.body.get("logprobs")
     if listed is not None and abilities.entries:
+        warmth = (ask.body.get("temperature") or 1.0) if abilities.warms else 1.0
         choice["logprobs"] = {
             "content": [
-                entry_of([*tokens, *output[:i]], token, listed, tokenizer)
+                entry_of([*tokens, *output[:i]], token, listed, tokenizer, warmth)
                 for i, token in enumerate(output)
             ]
         }

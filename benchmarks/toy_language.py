@@ -78,7 +78,8 @@ class Language:
     """A language model over a tokenizer's ids: any id has a probability, few are listed.
 
     Args:
-        favourites: One of these is the likeliest token, whatever came before (p > 0.5).
+        favourites: One of these is the likeliest token, whatever came before (p > 0.5), and
+            all of them are likelier than any other token.
         vocabulary: What is listed when the likeliest tokens are asked for.
     """
 
@@ -93,15 +94,23 @@ class Language:
         """How likely `token` is after `before`."""
         context = _context(tuple(before[-2:]))
         greedy = token == self.favourites[context % len(self.favourites)]
-        return Prediction(logprob=_logprob(context, token, greedy), greedy=greedy)
+        return Prediction(logprob=self._logprob(context, token), greedy=greedy)
+
+    def _logprob(self, context: int, token: int) -> float:
+        # one multiplication mixes well enough for a toy, and is fast where many are listed
+        mixed = ((context ^ (token * 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        draw = (mixed >> 11) / 2**53
+        if token == self.favourites[context % len(self.favourites)]:
+            return -0.01 - 0.65 * draw
+        return -1.4 - 4 * draw if token in self.favourites else -5.5 - 4 * draw
 
     def top(self, before: Sequence[int], most: int) -> list[tuple[float, int]]:
         """The `most` likeliest tokens of the vocabulary after `before`, best first."""
         context = _context(tuple(before[-2:]))
         best = self.favourites[context % len(self.favourites)]
-        if most == 1:
-            return [(_logprob(context, best, True), best)]
-        listed = [(_logprob(context, token, token == best), token) for token in self.vocabulary]
+        few = (best,) if most == 1 else self.favourites if most <= len(self.favourites) else None
+        tokens = self.vocabulary if few is None else few
+        listed = [(self._logprob(context, token), token) for token in tokens]
         return sorted(listed, reverse=True)[:most]
 
     def score(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[float, bool]:
@@ -120,18 +129,10 @@ def _context(before: tuple[int, ...]) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
 
 
-def _logprob(context: int, token: int, greedy: bool) -> float:
-    # one multiplication mixes well enough for a toy, and is fast where many tokens are listed
-    mixed = ((context ^ (token * 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-    draw = (mixed >> 11) / 2**53
-    return -0.01 - 0.65 * draw if greedy else -1.4 - 8 * draw
-
-
 @lru_cache(maxsize=8)
 def language_of(tokenizer: Tokenizer) -> Language:
     """The language over a tokenizer's ids; letters as choices name them are its favourites."""
-    letters = string.ascii_letters[:8] + string.ascii_uppercase[:8]
-    texts = [*(f" {letter}" for letter in letters), *letters]
+    texts = [*(f" {letter}" for letter in "ABCD"), *"ABCD"]
     favourites = tuple(dict.fromkeys(tokenizer.encode(text)[-1] for text in texts))
     printable = [*string.digits, *string.ascii_letters, *string.punctuation]
     printable += [f" {letter}" for letter in string.ascii_letters]

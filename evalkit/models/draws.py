@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any
 
+import msgspec
+
 from evalkit.errors import LeftOutError, ModelError, RequestError
-from evalkit.records import Request, Response, canonical
+from evalkit.records import Request, Response, Usage, canonical
 
 #: OpenAI's bound.
 MOST = 128
@@ -58,7 +60,7 @@ class Draws:
         """
         asked = min(len(requests), self.most)
         answers = await self._send(requests[0], asked, send)
-        given = list(answers[: len(requests)])
+        given = with_surplus(answers, len(requests))
         if len(given) < asked:
             self.most = min(self.most, max(1, len(given)))
         rest = len(requests) - len(given)
@@ -80,3 +82,14 @@ class Draws:
                 return [refused] * number
             self.most = min(self.most, number // 2)
             return one
+
+
+def with_surplus(
+    answers: Sequence[Response | ModelError], wanted: int
+) -> list[Response | ModelError]:
+    """The first `wanted` answers; what others used, if more came, stands with the first."""
+    kept = list(answers[:wanted])
+    used = sum((one.usage for one in answers[wanted:] if isinstance(one, Response)), Usage())
+    if used != Usage() and isinstance(first := kept[0], Response):
+        kept[0] = msgspec.structs.replace(first, usage=first.usage + used)
+    return kept
