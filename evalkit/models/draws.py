@@ -58,8 +58,7 @@ class Draws:
         Raises:
             ModelError: The attempt failed.
         """
-        asked = min(len(requests), self.most)
-        answers = await self._send(requests[0], asked, send)
+        asked, answers = await self._send(requests[0], min(len(requests), self.most), send)
         given = with_surplus(answers, len(requests))
         if len(given) < asked:
             self.most = min(self.most, max(1, len(given)))
@@ -68,10 +67,10 @@ class Draws:
 
     async def _send(
         self, request: Request, number: int, send: Send
-    ) -> Sequence[Response | ModelError]:
-        """The answers to one request; where that many are refused, one."""
+    ) -> tuple[int, Sequence[Response | ModelError]]:
+        """How many answers were asked for in the end, and they: one where `number` is refused."""
         try:
-            return await send(request, number)
+            return number, await send(request, number)
         except RequestError as refused:
             if number == 1:
                 raise
@@ -79,9 +78,9 @@ class Draws:
                 one = await send(request, 1)
             except RequestError:
                 # it was not the number: each of them is refused for the same
-                return [refused] * number
+                return number, [refused] * number
             self.most = min(self.most, number // 2)
-            return one
+            return 1, one
 
 
 def with_surplus(
