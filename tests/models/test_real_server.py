@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from evalkit.errors import DataError, RequestError
-from evalkit.models.embedded import embedded_model_path
+from evalkit.models.embedded import embedded_model_path, embedded_transformers_folder
+from evalkit.records import Request, Response
 from tests.models.http_fixtures import ask, chat, keys, opened, text
 
 pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.usefixtures(keys.__name__)]
@@ -95,11 +97,67 @@ async def test_the_server_adapter_learns_what_llama_cpp_can_do(origin):
     async with opened(f"server/auto?base_url={origin}/v1&tokenizer=server") as model:
         able = model.capabilities
         response = await ask(model, text("The capital of France is", max_tokens=3))
-    # its completions ignore echo, so it must not be believed to give log-likelihoods
-    assert not able.loglikelihood
+    # its completions ignore echo, but list the next tokens with their ids
+    assert able.loglikelihood
+    assert not able.rolling
     assert able.context_length is not None
     assert able.context_length >= 1024
     assert "Paris" in response.text
+
+
+CONTEXT = "The capital of Italy is Rome.\nThe capital of France is"
+#: One token, several, and one that is far down any list.
+CITIES = (" Paris", " London", " a city", " Paris, of course", " zebra")
+
+
+def judged(context: str, continuations) -> list[Request]:
+    return [Request(kind="loglikelihood", prompt=context, continuation=c) for c in continuations]
+
+
+async def test_loglikelihoods_agree_with_the_same_model_in_process(origin):
+    try:
+        folder = embedded_transformers_folder()
+    except DataError as error:
+        pytest.skip(f"the embedded model cannot be had: {error}")
+    requests = judged(CONTEXT, CITIES)
+    async with opened(f"server/smollm2?base_url={origin}/v1") as model:
+        by_server = await model.ask(requests)
+    async with opened(f"hf/{folder}?dtype=float32&device=cpu") as model:
+        in_process = await model.ask(requests)
+    # llama.cpp computes in eight bits what transformers computes in 32
+    assert [one.logprob for one in by_server] == [
+        pytest.approx(one.logprob, abs=0.5) for one in in_process
+    ]
+    assert [one.greedy for one in by_server] == [one.greedy for one in in_process]
+
+
+async def test_letters_after_one_context_take_one_request(origin, monkeypatch):
+    posted = []
+    async with opened(f"server/smollm2?base_url={origin}/v1") as model:
+        post = model._client.post
+
+        async def counted(url, body):
+            posted.append(url.rpartition("/")[2])
+            return await post(url, body)
+
+        monkeypatch.setattr(model._client, "post", counted)
+        context = "Question: which comes first?\nA. a\nB. b\nAnswer:"
+        together = await model.ask(judged(context, (" A", " B")))
+        sent = posted.count("completions")
+        apart = [await ask(model, request) for request in judged(context, (" A", " B"))]
+    assert sent == 1
+    assert [one.logprob for one in together] == [
+        pytest.approx(one.logprob, abs=0.05) for one in apart
+    ]
+
+
+async def test_answers_are_drawn_in_as_large_numbers_as_it_takes(origin):
+    drawn = chat(("user", "Say a word."), temperature=1.0, max_tokens=4)
+    requests = [msgspec.structs.replace(drawn, repeat=n) for n in range(2)]
+    async with opened(f"server/smollm2?base_url={origin}/v1") as model:
+        answers = await model.ask(requests)
+    assert all(isinstance(answer, Response) for answer in answers)
+    assert sum(answer.usage.input_tokens > 0 for answer in answers) == 1
 
 
 async def test_openais_logprobs_come_back_as_the_answers(origin):
