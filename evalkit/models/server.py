@@ -210,7 +210,8 @@ class ServerModel:
         )
         prompts = None if route is None else await self._prompts(place, route, tokens)
         probe = None if tokens is None else NextProbe(self._client, place.url, card.id, tokens)
-        next_route = None if probe is None else await probe.find(route)
+        several = prompts is not None and prompts.several
+        next_route = None if probe is None else await probe.find(route, several=several)
         if prompts is None and next_route is None:
             if self._params.loglikelihood == "on":
                 raise UnsupportedError(

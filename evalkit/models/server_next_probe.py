@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, RequestError
 from evalkit.models.server_client import ServerClient
-from evalkit.models.server_logprobs import Route, judge_tokens, question, read_choices
+from evalkit.models.server_logprobs import Judged, Route, judge_tokens, question, read_choices
 from evalkit.models.server_next import (
     Listing,
     NextRoute,
@@ -18,6 +18,7 @@ from evalkit.models.server_next import (
 )
 from evalkit.models.server_probe import ask_patiently
 from evalkit.models.server_tokens import TokenSource
+from evalkit.models.wire import TextChoice
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +45,14 @@ class NextProbe:
     def __init__(self, client: ServerClient, url: str, model: str, tokens: TokenSource) -> None:
         self._client, self._url, self._model, self._tokens = client, url, model, tokens
 
-    async def find(self, route: Route | None) -> NextRoute | None:
+    async def find(self, route: Route | None, *, several: bool = False) -> NextRoute | None:
         """The way to the likeliest next tokens, if there is one that agrees with the model.
 
         Args:
             route: How the server gives log-probabilities of prompts, which must say the same.
                 Without it only a server is believed that lists any number of tokens by their
                 ids, whatever the temperature.
+            several: Whether the server takes several prompts a request.
 
         Raises:
             UnreachableError: The server does not answer these questions.
@@ -66,15 +68,15 @@ class NextProbe:
             return None
         way, listing = found
         agrees = (
-            await self._as_prompts(way, listing, probe, route)
+            await self._as_prompts(way, listing, probe, route, several)
             if route is not None
             else way.naming == "entries" and await self._as_warm(way, listing, probe)
         )
         return way if agrees else None
 
     async def _first_that_lists(self, probe: Sequence[int]) -> tuple[NextRoute, Listing] | None:
-        for most in LENGTHS:
-            for as_ids in (True, False):
+        for as_ids in (True, False):
+            for most in LENGTHS:
                 body = next_question(self._model, probe, most, as_ids=as_ids)
                 answer = await ask_patiently(self._client, self._url, body)
                 naming = None if answer is None else naming_of(answer)
@@ -89,33 +91,49 @@ class NextProbe:
         return None
 
     async def _as_prompts(
-        self, way: NextRoute, listing: Listing, probe: Sequence[int], route: Route
+        self, way: NextRoute, listing: Listing, probe: list[int], route: Route, several: bool
     ) -> bool:
         """Whether prompts get the log-probabilities that the list says."""
         ordered = sorted(listing.logprobs, key=lambda token: -listing.logprobs[token])
-        for token in dict.fromkeys((ordered[0], ordered[len(ordered) // 2], ordered[-1])):
-            prompt = [*probe, token]
-            body = question(route, self._model, prompt)
-            answer = await ask_patiently(self._client, self._url, body)
-            if answer is None:
-                return False
-            try:
-                [choice, *_], _ = read_choices(answer, 1)
-                judged = judge_tokens(choice, route, prompt, len(probe))
-            except ModelError as error:
-                _log.warning("%s: next tokens are not used: %s", self._model, error)
-                return False
-            apart = abs(judged.logprob - listing.logprobs[token])
-            if apart > TOLERANCE:
-                _log.warning(
-                    "%s: its list of next tokens is %.2g nats off what it says of prompts "
-                    "(a temperature, penalty or bias of the server's?), so prompts are asked",
-                    self._model,
-                    apart,
-                )
-                return False
+        some = list(dict.fromkeys((ordered[0], ordered[len(ordered) // 2], ordered[-1])))
+        try:
+            judged = await self._judge_prompts(route, probe, some, several)
+        except ModelError as error:
+            _log.warning("%s: next tokens are not used: %s", self._model, error)
+            return False
+        pairs = zip(some, judged, strict=True)
+        apart = max(abs(one.logprob - listing.logprobs[token]) for token, one in pairs)
+        if apart > TOLERANCE:
+            _log.warning(
+                "%s: its list of next tokens is %.2g nats off what it says of prompts "
+                "(a temperature, penalty or bias of the server's?), so prompts are asked",
+                self._model,
+                apart,
+            )
+            return False
         _log.info("%s lists %d next tokens by %s", self._model, way.most, way.naming)
         return True
+
+    async def _judge_prompts(
+        self, route: Route, probe: list[int], tokens: Sequence[int], several: bool
+    ) -> list[Judged]:
+        """What prompts say of each of `tokens` after `probe`.
+
+        Raises:
+            ModelError: The server does not say it.
+        """
+        prompts = [[*probe, token] for token in tokens]
+        choices: list[TextChoice] = []
+        for part in [prompts] if several else [[prompt] for prompt in prompts]:
+            body = question(route, self._model, *part)
+            answer = await ask_patiently(self._client, self._url, body)
+            if answer is None:
+                raise RequestError("it no longer judges prompts")
+            choices += read_choices(answer, len(part))[0]
+        return [
+            judge_tokens(choice, route, prompt, len(probe))
+            for choice, prompt in zip(choices, prompts, strict=True)
+        ]
 
     async def _as_warm(self, way: NextRoute, listing: Listing, probe: Sequence[int]) -> bool:
         """Whether the list is the same at another temperature."""

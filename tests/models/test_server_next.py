@@ -266,6 +266,11 @@ class TestOpening:
             responses
         )
 
+    async def test_finding_out_takes_five_requests_of_a_server_like_vllm(self, serve):
+        server = serve()
+        async with opened(spec(server)):
+            assert server.stats.received == 5
+
     async def test_no_loglikelihoods_asked_for_no_lists_probed(self, serve):
         server = serve()
         async with opened(spec(server, loglikelihood="off")):
