@@ -52,21 +52,29 @@ class LineTokens:
         #: Whether texts are taken apart at all.
         self.by_lines = self._fast is not None and splits_at_lines(tokenizer)
         self._known: dict[str, list[int]] = {}
+        self._latest: tuple[str, list[int]] = ("", [])
         self._to_check = CHECKED
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`."""
         if not self.by_lines:
             return self._whole(text)
-        lines = _CUT.split(text)
-        ids = self._joined(lines)
-        return self._checked(text, ids) if self._to_check and len(lines) > 1 else ids
+        cut = _last_cut(text)
+        ids = [*self._before(text[: cut + 1]), *self._line(text[cut:])] if cut else self._line(text)
+        return self._checked(text, ids) if self._to_check and cut else list(ids)
 
-    def _joined(self, lines: Sequence[str]) -> list[int]:
-        ids: list[int] = []
-        for line, following in itertools.pairwise(lines):
-            ids += self._line(line + following[0])[:-1]
-        return ids + self._line(lines[-1])
+    def _before(self, text: str) -> list[int]:
+        """The ids of `text` but for its last character: the lines before a last one.
+
+        The continuations of one context have them in common: the latest ones are kept.
+        """
+        if text != self._latest[0]:
+            lines = _CUT.split(text)
+            ids: list[int] = []
+            for line, following in itertools.pairwise(lines):
+                ids += self._line(line + following[0])[:-1]
+            self._latest = (text, ids)
+        return self._latest[1]
 
     def _line(self, line: str) -> list[int]:
         ids = self._known.get(line)
@@ -89,6 +97,15 @@ class LineTokens:
     def _whole(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
+
+
+def _last_cut(text: str) -> int:
+    """Where the last line begins that is encoded by itself; 0 where no other one does."""
+    at = len(text) - 1
+    while (at := text.rfind("\n", 0, at)) >= 0:
+        if text[at + 1] in _SOLID:
+            return at + 1
+    return 0
 
 
 def splits_at_lines(tokenizer: Any) -> bool:
