@@ -46,7 +46,9 @@ def test_the_wish_for_log_likelihoods_is_not_quietly_dropped():
 
 
 def test_a_perplexity_task_is_refused_for_a_chat_only_model():
-    with pytest.raises(UnsupportedError, match=r"'wikitext' needs log-likelihoods, which openai/m"):
+    with pytest.raises(
+        UnsupportedError, match=r"'wikitext' needs log-likelihoods of whole texts, which openai/m"
+    ):
         decide(ROLLING, CHAT_ONLY, "openai/m")
 
 
@@ -99,3 +101,10 @@ def test_the_runs_settings_win_over_the_suites():
     assert (told.num_fewshot, told.sampling, told.repeats) == (8, {"max_tokens": 9}, 4)
     own = decide(FREE, LOCAL, suite=suite, num_fewshot=0, max_tokens=5, repeats=1)
     assert (own.num_fewshot, own.sampling, own.repeats) == (0, {"max_tokens": 5}, 1)
+
+
+def test_a_perplexity_task_is_refused_for_a_model_that_judges_continuations_alone():
+    able = Capabilities(chat=True, text=True, loglikelihood=True, rolling=False)
+    assert decide(CHOICE, able).mode == "loglikelihood"
+    with pytest.raises(UnsupportedError, match="log-likelihoods of whole texts"):
+        decide(ROLLING, able)
