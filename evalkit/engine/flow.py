@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 
 from evalkit.engine.asking import Asker
@@ -15,10 +14,9 @@ from evalkit.engine.jobs import (
     JobRun,
     build_chunk,
     error_score,
-    score_sample,
-    score_together,
 )
 from evalkit.engine.progress import Observer
+from evalkit.engine.scoring import Scoring, size_of
 from evalkit.engine.window import Place, Window, prompt_characters
 from evalkit.engine.workers import Workers
 from evalkit.errors import InputError, StoppedError
@@ -33,30 +31,14 @@ CHUNK_S = 0.02
 SAMPLE = "sample"
 
 
-class Threads:
-    """The build thread, which alone touches tasks that are not thread-safe, and scorers."""
-
-    def __init__(self) -> None:
-        self.build = Workers(1, "build")
-        self.heavy = Workers(os.cpu_count() or 1, "score")
-
-    def for_scoring(self, task: Task) -> Workers:
-        """Where `task` is scored."""
-        return self.heavy if task.info.heavy_scoring else self.build
-
-    def close(self) -> None:
-        """Let all threads end."""
-        self.build.close()
-        self.heavy.close()
-
-
 class Flow:
     """All jobs of one model.
 
     Args:
         runs: The jobs, in order.
         asker: The way to the model.
-        threads: Where tasks are built and scored.
+        build: The build thread, which alone touches tasks that are not thread-safe.
+        scoring: Where samples are scored.
         spawn: Starts a named task that the run looks after.
         observer: Is told of jobs that cannot be run.
         on_finished: Is given each sample as it ends.
@@ -68,13 +50,15 @@ class Flow:
         runs: Sequence[JobRun],
         *,
         asker: Asker,
-        threads: Threads,
+        build: Workers,
+        scoring: Scoring,
         spawn: Callable[[Coroutine[object, object, None], str], asyncio.Task[None]],
         observer: Observer,
         on_finished: Callable[[Job, Finished], None],
         on_job_done: Callable[[Job, Task], None],
     ) -> None:
-        self._runs, self._asker, self._threads = runs, asker, threads
+        self._runs, self._asker = runs, asker
+        self._build, self._scoring = build, scoring
         self._spawn, self._observer = spawn, observer
         self._on_finished, self._on_job_done = on_finished, on_job_done
         self._model = runs[0].job.model
@@ -100,8 +84,9 @@ class Flow:
 
     async def _load(self, run: JobRun) -> Task | None:
         try:
-            task, run.size = await self._threads.build.run(_load, run.job)
+            task, run.size = await self._build.run(_load, run.job)
             self._tally.samples_total += run.size or 0
+            self._scoring.begin(run, task)
             return task
         except InputError as error:
             run.failure = str(error)
@@ -114,9 +99,9 @@ class Flow:
 
     async def _build_samples(self, run: JobRun, task: Task) -> None:
         try:
-            samples = await self._threads.build.run(_iterate, task, run.job.limit)
+            samples = await self._build.run(_iterate, task, run.job.limit)
             most = 1  # the first request leaves as soon as it is built
-            while chunk := await self._threads.build.run(build_chunk, task, samples, most, CHUNK_S):
+            while chunk := await self._build.run(build_chunk, task, samples, most, CHUNK_S):
                 if not await self._start_samples(run, task, chunk):
                     return
                 most = CHUNK
@@ -153,14 +138,14 @@ class Flow:
                 run.note(sample, problem)
                 self._finish(run, sample, (), (), Score(status="error", note=problem))
                 return
-            await self._cycle(run, task, sample, requests)
+            await self._cycle(run, task, sample, requests, place)
         finally:
             place.leave()
             run.open -= 1
             _set_if_drained(run)
 
     async def _cycle(
-        self, run: JobRun, task: Task, sample: Sample, requests: tuple[Request, ...]
+        self, run: JobRun, task: Task, sample: Sample, requests: tuple[Request, ...], place: Place
     ) -> None:
         """Ask, look whether the task asks on, and score."""
         asked: tuple[Request, ...] = ()
@@ -175,7 +160,7 @@ class Flow:
                 return
             if (score := error_score(answers)) is not None:
                 break
-            step = await self._threads.build.run(_advance, task, sample, answers)
+            step = await self._build.run(self._advance, run, task, sample, answers)
             requests, score, problem = step
             if problem:
                 run.note(sample, problem)
@@ -185,8 +170,27 @@ class Flow:
             run.held.append((sample, asked, answers))
             self._tally.samples_done += 1
         else:
-            score = await self._threads.for_scoring(task).run(score_sample, task, sample, answers)
+            size = size_of(asked, answers)
+            # its place goes to another sample, unless too much waits to be scored already
+            if roomy := self._scoring.backlog.take(size):
+                place.leave()
+            try:
+                score = await self._scoring.score(run, task, sample, answers)
+            finally:
+                if roomy:
+                    self._scoring.backlog.give_back(size)
             self._finish(run, sample, asked, answers, score)
+
+    def _advance(
+        self, run: JobRun, task: Task, sample: Sample, answers: Sequence[Response]
+    ) -> tuple[tuple[Request, ...], Score | None, str]:
+        """What to ask next, or the score if it can be had here, and what went wrong."""
+        try:
+            more = tuple(task.requests(sample, answers))
+        except Exception as error:
+            problem = f"requests: {describe(error)}"
+            return (), Score(status="error", note=problem), problem
+        return more, None if more else self._scoring.now(run, task, sample, answers), ""
 
     def _finish(
         self,
@@ -222,7 +226,7 @@ class Flow:
         held = sorted(run.held, key=lambda one: one[0].index)
         if held:
             answered = [(sample, answers) for sample, _, answers in held]
-            scores = await self._threads.for_scoring(task).run(score_together, task, answered)
+            scores = await self._scoring.score_together(run, task, answered)
             for (sample, asked, answers), score in zip(held, scores, strict=True):
                 self._report(run, sample, asked, answers, score)
             run.held.clear()
@@ -242,17 +246,3 @@ def _iterate(task: Task, limit: int | float | None) -> Iterator[Sample]:
 def _set_if_drained(run: JobRun) -> None:
     if run.open == 0:
         run.drained.set()
-
-
-def _advance(
-    task: Task, sample: Sample, answers: Sequence[Response]
-) -> tuple[tuple[Request, ...], Score | None, str]:
-    """What to ask next, or the score if it can be had here, and what went wrong."""
-    try:
-        more = tuple(task.requests(sample, answers))
-    except Exception as error:
-        problem = f"requests: {describe(error)}"
-        return (), Score(status="error", note=problem), problem
-    if more or task.scores_together or task.info.heavy_scoring:
-        return more, None, ""
-    return (), score_sample(task, sample, answers), ""

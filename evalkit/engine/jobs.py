@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +24,14 @@ CHUNK_CHARACTERS = 1_000_000
 PROBLEMS_NAMED = 10
 
 
+class Recipe(Protocol):
+    """How a task is loaded, in a form that can be pickled."""
+
+    def load(self) -> Task:
+        """The task, with its rows."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One task at one model.
@@ -31,11 +40,14 @@ class Job:
         model: Open, and able to answer the task.
         load: Gives the task; called once, in the build thread, when its turn comes.
         limit: How many samples (or which fraction); None for all.
+        recipe: Loads the same task in another process; None for one that exists only in this
+            one, which is then scored here.
         name: What outcomes and messages call the task.
     """
 
     model: Model
     load: Callable[[], Task]
+    recipe: Recipe | None = None
     limit: int | float | None = None
     name: str
 

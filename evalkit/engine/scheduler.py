@@ -8,15 +8,17 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from evalkit.engine.asking import Asker
 from evalkit.engine.failures import describe
-from evalkit.engine.flow import SAMPLE, Flow, Threads
+from evalkit.engine.flow import SAMPLE, Flow
 from evalkit.engine.interrupt import interruptible
 from evalkit.engine.jobs import Finished, Job, JobRun
 from evalkit.engine.journal import Journal
 from evalkit.engine.limits import Clock, Sleep
 from evalkit.engine.progress import Observer, SilentProgress, SteadyProgress
+from evalkit.engine.scoring import Scoring
 from evalkit.engine.settings import EngineSettings
 from evalkit.engine.spending import Price
 from evalkit.engine.tally import Outcome
+from evalkit.engine.workers import Workers
 from evalkit.errors import StoppedError
 from evalkit.tasks.protocol import Task
 
@@ -79,7 +81,8 @@ class _Run:
     ) -> None:
         self._asker, self._observer, self._clock = asker, observer, clock
         self._runs = [JobRun(job) for job in jobs]
-        self._threads = Threads()
+        self._build = Workers(1, "build")
+        self._scoring = Scoring(self._build, asker.settings.scoring_s, observer.note)
         self._tasks: set[asyncio.Task[None]] = set()
         self._crash: BaseException | None = None
         self._interrupted = False
@@ -88,7 +91,8 @@ class _Run:
             Flow(
                 runs,
                 asker=asker,
-                threads=self._threads,
+                build=self._build,
+                scoring=self._scoring,
                 spawn=self._spawn,
                 observer=observer,
                 on_finished=on_finished,
@@ -106,7 +110,8 @@ class _Run:
                 await self._until_done_or_stopped()
         finally:
             ticking.cancel()
-            self._threads.close()
+            self._build.close()
+            self._scoring.close()
             self._observer.stop()
         if (crash := self._crash or self._asker.crash) is not None:
             raise crash

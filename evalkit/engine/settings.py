@@ -33,6 +33,7 @@ class EngineSettings(Record, frozen=True, kw_only=True):
         max_cost: US dollars after which no new request leaves.
         seed: For the jitter of waits.
         grace_s: Seconds that requests in flight have to finish after the first Ctrl-C.
+        scoring_s: Seconds that one sample's scoring may take in a process of its own.
     """
 
     concurrency: int | None = None
@@ -45,6 +46,7 @@ class EngineSettings(Record, frozen=True, kw_only=True):
     max_cost: float | None = None
     seed: int = 1234
     grace_s: float = 5.0
+    scoring_s: float = 60.0
 
     def for_provider(self, provider: str) -> EngineSettings:
         """These settings with the provider's own limits in place of the common ones."""

@@ -13,6 +13,7 @@ from evalkit.models.protocol import Model
 from evalkit.models.registry import create_model
 from evalkit.tasks.catalogue import info_of, load, select
 from evalkit.tasks.protocol import Group, Prompting, Task, TaskInfo, TaskRef
+from evalkit.tasks.recipe import TaskRecipe
 from evalkit.tasks.suites import SuiteEntry, load_suite
 
 
@@ -50,6 +51,11 @@ class PlannedJob:
     data: DataOptions
 
     preloaded: list[Task] = field(default_factory=list)
+
+    @property
+    def recipe(self) -> TaskRecipe:
+        """How other processes load the task."""
+        return TaskRecipe(ref=self.ref, prompting=self.prompting, data=self.data)
 
     def load(self) -> Task:
         """The task, with its rows; may take seconds and raises `InputError`."""

@@ -166,7 +166,13 @@ class _Evaluation:
                 task = loaded[one.member.label, one.ref.name] = one.load()
                 return task
 
-            return Job(model=one.member.model, load=load, limit=one.limit, name=one.ref.name)
+            return Job(
+                model=one.member.model,
+                load=load,
+                recipe=one.recipe,
+                limit=one.limit,
+                name=one.ref.name,
+            )
 
         def on_finished(job: Job, done: Finished) -> None:
             key = (job.model.name, job.name)

@@ -39,7 +39,9 @@ class TaskInfo(Record, frozen=True, kw_only=True):
     `modes` are the ways it can be asked, the preferred one first. `kind` names the adapter
     (`lm_eval`, `declarative`, `generated`); `needs_tools` that it uses a provider's tool
     interface where there is one. `max_tokens` is what limits an answer (None: nothing does, or
-    it is not known). `heavy_scoring` keeps scoring off the event loop.
+    it is not known). `heavy_scoring` keeps scoring off the event loop: it waits for programs.
+    `main_thread` says that scoring works in the main thread of a process only, as code does that
+    limits its own time by alarms.
     """
 
     name: str
@@ -57,6 +59,7 @@ class TaskInfo(Record, frozen=True, kw_only=True):
     description: str = ""
     max_tokens: int | None = None
     heavy_scoring: bool = False
+    main_thread: bool = False
 
 
 class TaskRef(Record, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from typing import Any
 from evalkit.errors import UnsupportedError
 from evalkit.records import Aggregate, Mode, Request, Response, Sample, Score, Status
 from evalkit.tasks.lm_eval.aggregation import aggregate_scores
+from evalkit.tasks.lm_eval.alarms import sets_alarms
 from evalkit.tasks.lm_eval.categories import category_of
 from evalkit.tasks.lm_eval.construct import Built
 from evalkit.tasks.lm_eval.contexts import contexts_of, draws_of
@@ -295,6 +296,7 @@ def task_info(ref: TaskRef, task: Any, notes: Sequence[str] = ()) -> TaskInfo:
         source=str(task.DATASET_PATH or ""),
         description="; ".join(notes),
         heavy_scoring=bool(getattr(task, "UNSAFE_CODE", False)),
+        main_thread=sets_alarms(task),
     )
 
 
