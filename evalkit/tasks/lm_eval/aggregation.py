@@ -1,6 +1,7 @@
 """Aggregates of a task and of a group of tasks, by lm-eval's rules.
 
-A task's value and standard error are lm-eval's. A group's value is lm-eval's; its standard
+A task's value is lm-eval's, and its standard error what lm-eval's comes to with ever more
+resamples (`evalkit.tasks.lm_eval.estimates`). A group's value is lm-eval's; its standard
 error treats the members as independent: for weights w_i (n_i / N, or 1 / k) it is
 sqrt(sum (w_i se_i)^2). lm-eval's `pooled_sample_stderr`, used where sizes weigh, is the error
 of one sample pooled from populations of equal variance; it agrees only for equal sizes or
@@ -11,23 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from evalkit.errors import EvalkitError
 from evalkit.records import Aggregate, Score
-from evalkit.stats import estimate_mean
+from evalkit.stats import Estimate, estimate_mean
 from evalkit.stats.intervals import Z95
-from evalkit.tasks.lm_eval.bootstrap import (
-    ITERATIONS,
-    TEXT_ITERATIONS,
-    Spread,
-    bootstrap,
-    statistic_for,
-)
+from evalkit.tasks.lm_eval.estimates import estimate
 from evalkit.tasks.protocol import Group, GroupMetric
-
-#: Metrics of which lm-eval draws 100 resamples only.
-_TEXT_METRICS = {"bleu", "chrf", "chrf++", "ter"}
 
 
 def aggregate_scores(task: Any, scores: Iterable[Score]) -> list[Aggregate]:
@@ -48,17 +43,29 @@ def _aggregate(task: Any, key: str, values: list[Any]) -> Aggregate:
     higher = task.higher_is_better().get(metric)
     if function is mean:
         return mean_aggregate(metric, name, values, higher)
+    return _as_aggregate(metric, name, _estimate(metric, function, values), higher)
+
+
+def _estimate(metric: str, function: Any, values: list[Any]) -> Estimate:
+    """The value with the error that can be given for it: none for a task's own statistic."""
+    method = getattr(function, "__name__", "custom aggregation")
+    found = _apply(partial(estimate, function), values, metric)
+    if found is not None:
+        return msgspec.structs.replace(found, method=f"{method}, {found.method}")
     value = _number(_apply(function, values, metric), metric)
-    spread, method = _spread(metric, function, values, value)
+    return Estimate(value=value, n=len(values), method=method)
+
+
+def _as_aggregate(metric: str, name: str, found: Estimate, higher: bool | None) -> Aggregate:
     return Aggregate(
         metric=metric,
         filter=name,
-        value=value,
-        n=len(values),
-        stderr=spread.stderr if spread else None,
-        low=spread.low if spread else None,
-        high=spread.high if spread else None,
-        method=method,
+        value=found.value,
+        n=found.n,
+        stderr=found.stderr,
+        low=found.low,
+        high=found.high,
+        method=found.method,
         higher_is_better=higher,
     )
 
@@ -74,18 +81,8 @@ def mean_aggregate(
     metric: str, name: str, values: Sequence[Any], higher: bool | None = True
 ) -> Aggregate:
     """The mean of `values` with its standard error and 95% interval."""
-    estimate = estimate_mean([_number(value, metric) for value in values])
-    return Aggregate(
-        metric=metric,
-        filter=name,
-        value=estimate.value,
-        n=estimate.n,
-        stderr=estimate.stderr,
-        low=estimate.low,
-        high=estimate.high,
-        method=estimate.method,
-        higher_is_better=higher,
-    )
+    found = estimate_mean([_number(value, metric) for value in values])
+    return _as_aggregate(metric, name, found, higher)
 
 
 def _apply(function: Any, values: list[Any], metric: str) -> Any:
@@ -101,26 +98,6 @@ def _number(value: Any, metric: str) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise EvalkitError(f"Metric {metric!r} is not a number: {value!r:.80}") from None
-
-
-def _spread(
-    metric: str, function: Any, values: list[Any], value: float
-) -> tuple[Spread | None, str]:
-    """The error that lm-eval gives a statistic other than a mean: None where it gives none."""
-    from lm_eval.api.metrics import acc_all, acc_all_stderr
-
-    name = getattr(function, "__name__", "custom aggregation")
-    if len(values) < 2:
-        return None, name
-    if function is acc_all:
-        stderr = float(acc_all_stderr(values))
-        return Spread(stderr, value - Z95 * stderr, value + Z95 * stderr), name
-    statistic = statistic_for(function, values)
-    if statistic is None:
-        return None, name
-    iterations = TEXT_ITERATIONS if metric in _TEXT_METRICS else ITERATIONS
-    spread = bootstrap(statistic, len(values), iterations)
-    return (spread if math.isfinite(spread.stderr) else None), f"{name}, bootstrap ({iterations:,})"
 
 
 def aggregate_group(group: Group, by_task: Mapping[str, Sequence[Aggregate]]) -> list[Aggregate]:
