@@ -49,9 +49,10 @@ def _aggregate(task: Any, key: str, values: list[Any]) -> Aggregate:
 def _estimate(metric: str, function: Any, values: list[Any]) -> Estimate:
     """The value with the error that can be given for it: none for a task's own statistic."""
     method = getattr(function, "__name__", "custom aggregation")
-    found = _apply(partial(estimate, function), values, metric)
+    found: Estimate | None = _apply(partial(estimate, function), values, metric)
     if found is not None:
-        return msgspec.structs.replace(found, method=f"{method}, {found.method}")
+        method = f"{method}, {found.method}"
+        return msgspec.structs.replace(found, method=method)
     value = _number(_apply(function, values, metric), metric)
     return Estimate(value=value, n=len(values), method=method)
 

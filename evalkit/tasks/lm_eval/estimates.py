@@ -67,7 +67,9 @@ def binary_f1(items: Sequence[Any]) -> Estimate:
 
     def statistic(tables: Counts) -> Floats:
         right, wrong = 2.0 * tables[..., 0], tables[..., 1]
-        return np.divide(right, right + wrong, out=np.zeros(right.shape), where=right + wrong > 0)
+        found = np.zeros(right.shape)
+        np.divide(right, right + wrong, out=found, where=right + wrong > 0)
+        return found
 
     return resampled_table(table, statistic, float(statistic(table)))
 
@@ -86,7 +88,8 @@ def matthews(items: Sequence[Any]) -> Estimate:
         right = np.trace(tables, axis1=-2, axis2=-1)
         covariance = right * n - (true * claimed).sum(axis=-1)
         spread = (n * n - (claimed**2).sum(axis=-1)) * (n * n - (true**2).sum(axis=-1))
-        return np.where(spread > 0, covariance / np.sqrt(np.maximum(spread, 1)), 0.0)
+        found: Floats = np.where(spread > 0, covariance / np.sqrt(np.maximum(spread, 1)), 0.0)
+        return found
 
     return resampled_table(table, statistic, float(statistic(table)))
 
