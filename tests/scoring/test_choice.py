@@ -1,11 +1,13 @@
 """Which letter an answer names."""
 
+import random
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalkit.scoring import choice
 from evalkit.scoring.choice import read_choice
 
 LETTERS = "ABCD"
@@ -148,3 +150,17 @@ def test_hostile_text_takes_no_time(text):
     started = time.process_time()
     read_choice(text, LETTERS, CHOICES)
     assert time.process_time() - started < 2
+
+
+BITS = ["answer", "The ANSWER is", "answer:", " B", " (C)", "correct option", "my choice", "\n"]
+BITS += ["final letter is", "pick", "Antwort ist", "RÉPONSE:", "yanıt", "YANIT", "ОТВЕТ", "答案是"]
+BITS += ["정답은", "İ", "ß", "the right answer to this is", "answeranswer: B", " ", "x", " is"]
+
+
+def test_statements_are_found_where_the_pattern_finds_them():
+    draw = random.Random(4)
+    for pattern in (choice._AFTER_CUE, choice._patterns(("A", "B", "C"))["stated"]):
+        for _ in range(1000):
+            text = "".join(draw.choices(BITS, k=10))
+            found = [match.span() for match in choice._from_cues(pattern, text)]
+            assert found == [match.span() for match in pattern.finditer(text)], text
