@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,15 @@ async def heavy(samples: int) -> dict[str, dict[str, float]]:
     thread.close()
     for processes in (1, 2):
         pool = ScorePool(60, processes)
-        ask: Any = lambda sample, pool=pool: pool.score(task, ComputingRecipe(), sample, ())
+        ask = partial(_ask, pool, task)
         await asyncio.gather(*[ask(_sample(number)) for number in range(2 * processes)])
         found[f"{processes} processes"] = await _heavy(samples, ask)
         pool.close()
     return found
+
+
+def _ask(pool: ScorePool, task: Any, sample: Sample) -> asyncio.Future[list[Score]]:
+    return pool.score(task, ComputingRecipe(), sample, ())
 
 
 async def _heavy(samples: int, ask: Callable[[Sample], Any]) -> dict[str, float]:
