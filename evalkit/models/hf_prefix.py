@@ -1,0 +1,82 @@
+"""Keys and values of shared prefixes, kept from one call to the next under a limit of bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from evalkit.models.hf_tree import common_prefix
+
+
+class Kept(NamedTuple):
+    """A prefix whose keys and values are at hand.
+
+    Attributes:
+        length: Its tokens.
+        layers: The keys and the values of each layer, `[1, heads, length, size of a head]`.
+    """
+
+    length: int
+    layers: list[tuple[Any, Any]]
+
+
+class Prefixes:
+    """What a model has read already, the least recently used forgotten first.
+
+    Args:
+        limit: Bytes that are kept at most.
+
+    Attributes:
+        bytes: What is kept now.
+        most_bytes: The most that was ever kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = self.most_bytes = 0
+        self._kept: OrderedDict[tuple[int, ...], list[tuple[Any, Any]]] = OrderedDict()
+
+    def longest(self, ids: Sequence[int]) -> Kept | None:
+        """The longest known beginning of `ids`, which may be that of a longer prefix; or None."""
+        ids = tuple(ids)
+        best, shared = None, 0
+        for known in self._kept:
+            if (length := common_prefix(known, ids)) > shared:
+                best, shared = known, length
+        if best is None:
+            return None
+        self._kept.move_to_end(best)
+        layers = self._kept[best]
+        return Kept(shared, [(k[..., :shared, :], v[..., :shared, :]) for k, v in layers])
+
+    def keep(self, ids: Sequence[int], layers: list[tuple[Any, Any]]) -> None:
+        """Remember the keys and values of `ids`; what is larger than the limit is not kept."""
+        ids, size = tuple(ids), _bytes(layers)
+        if ids in self._kept or size > self.limit:
+            return
+        while self.bytes + size > self.limit:
+            self.bytes -= _bytes(self._kept.popitem(last=False)[1])
+        self._kept[ids] = layers
+        self.bytes += size
+        self.most_bytes = max(self.most_bytes, self.bytes)
+
+    def clear(self) -> bool:
+        """Forget everything; whether there was anything."""
+        found = bool(self._kept)
+        self._kept.clear()
+        self.bytes = 0
+        return found
+
+
+def _bytes(layers: Sequence[tuple[Any, Any]]) -> int:
+    return sum(_tensor_bytes(pair) for pair in layers)
+
+
+def _tensor_bytes(pair: tuple[Any, Any]) -> int:
+    return sum(int(tensor.nelement() * tensor.element_size()) for tensor in pair)
+
+
+def lengths(store: Prefixes) -> Iterator[int]:
+    """The length of each kept prefix, the one used longest ago first."""
+    return (len(ids) for ids in store._kept)
