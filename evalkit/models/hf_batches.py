@@ -54,10 +54,7 @@ class Batches:
         if not is_out_of_memory(error):
             raise error
         if rows == 1:
-            raise MemoryError(
-                "one request alone does not fit into the device's memory: "
-                "set a smaller max_length or dtype, or use a larger device"
-            ) from error
+            raise too_large() from error
         self.size = rows // 2
 
 
@@ -69,6 +66,14 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # torch's CPU allocator raises a plain RuntimeError
     return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+
+def too_large() -> MemoryError:
+    """The error of a request for which there is no memory even alone."""
+    return MemoryError(
+        "one request alone does not fit into the device's memory: "
+        "set a smaller max_length or dtype, or use a larger device"
+    )
 
 
 def free_memory() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from evalkit.models.hf_tree import common_prefix
@@ -37,22 +37,23 @@ class Prefixes:
         self.bytes = self.most_bytes = 0
         self._kept: OrderedDict[tuple[int, ...], list[tuple[Any, Any]]] = OrderedDict()
 
-    def longest(self, ids: Sequence[int]) -> Kept | None:
-        """The longest known beginning of `ids`, which may be that of a longer prefix; or None."""
-        ids = tuple(ids)
-        best, shared = None, 0
-        for known in self._kept:
-            if (length := common_prefix(known, ids)) > shared:
-                best, shared = known, length
-        if best is None:
+    def known(self, ids: Sequence[int]) -> int:
+        """How many tokens of the beginning of `ids` are kept."""
+        return max((common_prefix(kept, ids) for kept in self._kept), default=0)
+
+    def longest(self, ids: tuple[int, ...]) -> Kept | None:
+        """The longest beginning of `ids` that is kept, or None."""
+        best = max(self._kept, key=lambda kept: common_prefix(kept, ids), default=None)
+        length = 0 if best is None else common_prefix(best, ids)
+        if best is None or length == 0:
             return None
         self._kept.move_to_end(best)
         layers = self._kept[best]
-        return Kept(shared, [(k[..., :shared, :], v[..., :shared, :]) for k, v in layers])
+        return Kept(length, [(k[..., :length, :], v[..., :length, :]) for k, v in layers])
 
-    def keep(self, ids: Sequence[int], layers: list[tuple[Any, Any]]) -> None:
+    def keep(self, ids: tuple[int, ...], layers: list[tuple[Any, Any]]) -> None:
         """Remember the keys and values of `ids`; what is larger than the limit is not kept."""
-        ids, size = tuple(ids), _bytes(layers)
+        size = _bytes(layers)
         if ids in self._kept or size > self.limit:
             return
         while self.bytes + size > self.limit:
@@ -75,8 +76,3 @@ def _bytes(layers: Sequence[tuple[Any, Any]]) -> int:
 
 def _tensor_bytes(pair: tuple[Any, Any]) -> int:
     return sum(int(tensor.nelement() * tensor.element_size()) for tensor in pair)
-
-
-def lengths(store: Prefixes) -> Iterator[int]:
-    """The length of each kept prefix, the one used longest ago first."""
-    return (len(ids) for ids in store._kept)

@@ -14,7 +14,7 @@ No torch here: these are pure functions over token ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -101,13 +101,17 @@ class Tree:
             yield found
             waiting += reversed(self.nodes[found].children)
 
-    def places(self, row: int, first: int) -> Iterator[tuple[int, int]]:
-        """The node and the place in it of each position from `first` to the row's end, backwards."""
-        node = self.ends[row]
-        for position in range(len(self.rows[row]) - 1, first - 1, -1):
-            while self.nodes[node].start > position:
-                node = self.nodes[node].parent
-            yield node, position - self.nodes[node].start
+    def stretches(self, row: int, first: int) -> Iterator[tuple[int, int, int]]:
+        """The nodes that hold positions from `first` to the end of a row, the last one first.
+
+        Yields:
+            A node, and the first and the one behind the last such position in it.
+        """
+        node, end = self.ends[row], len(self.rows[row])
+        while end > first:
+            found = self.nodes[node]
+            yield node, max(first, found.start), found.end
+            node, end = found.parent, found.start
 
     @property
     def size(self) -> int:
@@ -153,7 +157,9 @@ def common_prefix(one: Row, other: Row) -> int:
     return low
 
 
-def plan(tree: Tree, budget: int, most_rows: int) -> list[Pass]:
+def plan(
+    tree: Tree, budget: int, most_rows: int, known: frozenset[int] = frozenset()
+) -> list[Pass]:
     """The passes that compute every node, what is kept before what needs it.
 
     Every node is computed once, but for short ones that so much more hangs on that a pass of
@@ -164,26 +170,23 @@ def plan(tree: Tree, budget: int, most_rows: int) -> list[Pass]:
         tree: What is to be computed.
         budget: Tokens that go through the model at once. Only a single row may be longer.
         most_rows: Rows that go through the model at once.
+        known: Nodes whose keys and values are at hand, with all above them.
     """
     passes: list[Pass] = []
     waiting = [_Level(TOP, (), tree.tops)]
     while waiting:
         level = waiting.pop()
+        if level.keep:
+            passes.append(level.keep)
         lead = sum(len(tree.nodes[node]) for node in level.lead)
-        large = [node for node in level.nodes if _is_large(tree.nodes[node], budget - lead)]
-        small = [node for node in level.nodes if not _is_large(tree.nodes[node], budget - lead)]
+        large = [n for n in level.nodes if n in known or _is_large(tree.nodes[n], budget - lead)]
+        small = [node for node in level.nodes if node not in large]
         if level.prefix == TOP:
             chains = [node for node in small if not tree.nodes[node].children]
             small = [node for node in small if tree.nodes[node].children]
             passes += _batches(tree, level.lead, chains, budget, most_rows)
         passes += _packs(tree, level, small, budget - lead)
-        for node in large:
-            row, below = (*level.lead, node), tree.nodes[node].children
-            if _worth_keeping(tree.nodes[node], lead):
-                passes.append(Pass(level.prefix, (row,), keep=True))
-                waiting.append(_Level(node, (), below))
-            else:
-                waiting.append(_Level(level.prefix, row, below))
+        waiting += [_below(tree, level, node, lead, node in known) for node in large]
     return passes
 
 
@@ -193,6 +196,17 @@ class _Level(NamedTuple):
     prefix: int
     lead: tuple[int, ...]
     nodes: list[int]
+    keep: Pass | None = None
+
+
+def _below(tree: Tree, level: _Level, node: int, lead: int, known: bool) -> _Level:
+    """What hangs on a node that is kept, or repeated where keeping it is not worth a pass."""
+    row, children = (*level.lead, node), tree.nodes[node].children
+    if known:
+        return _Level(node, (), children)
+    if _worth_keeping(tree.nodes[node], lead):
+        return _Level(node, (), children, Pass(level.prefix, (row,), keep=True))
+    return _Level(level.prefix, row, children)
 
 
 def _is_large(node: Node, budget: int) -> bool:
@@ -205,19 +219,24 @@ def _worth_keeping(node: Node, lead: int) -> bool:
 
 def _batches(
     tree: Tree, lead: tuple[int, ...], nodes: Sequence[int], budget: int, most_rows: int
-) -> Iterator[Pass]:
-    """Rows that share nothing more, longest first, so that neighbours need little padding."""
-    before = sum(len(tree.nodes[node]) for node in lead)
+) -> list[Pass]:
+    """Padded batches of rows that share nothing after `lead`."""
+    batches = _runs(nodes, lambda node: tree.nodes[node].end, budget, most_rows)
+    return [Pass(TOP, tuple((*lead, node) for node in batch)) for batch in batches]
+
+
+def _runs(
+    nodes: Sequence[int], length: Callable[[int], int], budget: int, most_rows: int
+) -> Iterator[list[int]]:
+    """Nodes by the length of their rows, longest first, so that batches need little padding."""
     batch: list[int] = []
-    width = 0
-    for node in sorted(nodes, key=lambda node: -len(tree.nodes[node])):
-        if batch and ((len(batch) + 1) * width > budget or len(batch) == most_rows):
-            yield Pass(TOP, tuple((*lead, one) for one in batch))
+    for node in sorted(nodes, key=length, reverse=True):
+        if batch and ((len(batch) + 1) * length(batch[0]) > budget or len(batch) == most_rows):
+            yield batch
             batch = []
-        width = width if batch else before + len(tree.nodes[node])
         batch.append(node)
     if batch:
-        yield Pass(TOP, tuple((*lead, one) for one in batch))
+        yield batch
 
 
 def _packs(tree: Tree, level: _Level, nodes: Sequence[int], budget: int) -> Iterator[Pass]:
@@ -239,3 +258,22 @@ def _packs(tree: Tree, level: _Level, nodes: Sequence[int], budget: int) -> Iter
 
 def _fair_share(total: int, budget: int) -> float:
     return total / max(1, -(-total // max(1, budget)))
+
+
+def plain(tree: Tree, budget: int, most_rows: int) -> list[Pass]:
+    """The passes that share nothing: each row from its first token on, as padded batches.
+
+    A row that another one begins with is answered by the longer one.
+    """
+    leaves = [index for index, node in enumerate(tree.nodes) if not node.children]
+    paths = {node: tuple(_path(tree, node)) for node in leaves}
+    batches = _runs(leaves, lambda node: tree.nodes[node].end, budget, most_rows)
+    return [Pass(TOP, tuple(paths[node] for node in batch)) for batch in batches]
+
+
+def _path(tree: Tree, node: int) -> list[int]:
+    path = []
+    while node != TOP:
+        path.append(node)
+        node = tree.nodes[node].parent
+    return path[::-1]
