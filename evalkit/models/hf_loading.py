@@ -23,12 +23,19 @@ class HFParams(Record, frozen=True, kw_only=True):
 
     Args:
         dtype: `auto` (the model's own), `float32`, `bfloat16` or `float16`.
-        device: `cpu`, `cuda`, `cuda:1`, `mps`; empty takes the best there is.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`; empty takes the best there is. Several
+            (`cuda:0,cuda:1`) get a copy of the model each and share the work.
         device_map: Spreads a large model over devices (`auto`); replaces `device`.
         revision: Branch, tag or commit on the hub.
         tokenizer: Another folder or hub id for the tokenizer.
-        batch_size: Rows that go through the model at once; halved when memory runs out.
-        batch: Requests that one call takes, sorted by length before they are cut into batches.
+        batch: Requests that one call takes; they are planned together, and their answers are
+            lost where the process is killed before all of them are known.
+        batch_size: Rows that go through the model at once at most; halved when memory runs out.
+        batch_tokens: Tokens that are scored at once at most (a single longer row goes alone);
+            None takes 512 on a CPU and 4096 on a GPU. Halved when memory runs out.
+        prefix_mb: Memory for keys and values of shared prefixes; None takes a quarter of what
+            is free on the device after loading, and 2048 on a CPU at most.
+        share_prefixes: Whether what rows share is computed once, where the model allows it.
         max_length: The context length; None takes the model's own.
         add_bos_token: Whether texts get a BOS token; None leaves it to the tokenizer.
         attn: The attention implementation (`sdpa`, `eager`, `flash_attention_2`).
@@ -41,8 +48,11 @@ class HFParams(Record, frozen=True, kw_only=True):
     device_map: str = ""
     revision: str = ""
     tokenizer: str = ""
-    batch_size: int = 8
-    batch: int = 64
+    batch: int = 256
+    batch_size: int = 32
+    batch_tokens: int | None = None
+    prefix_mb: int | None = None
+    share_prefixes: bool = True
     max_length: int | None = None
     add_bos_token: bool | None = None
     attn: str = ""
@@ -73,8 +83,8 @@ def local_folder(name: str) -> Path | None:
     return None
 
 
-def load(name: str, params: HFParams) -> Loaded:
-    """The model `name`, on its device.
+def load(name: str, params: HFParams, device: str = "") -> Loaded:
+    """The model `name`, on `device`; an empty one is the best there is.
 
     Raises:
         InputError: It cannot be had or does not fit what `params` ask for.
@@ -91,7 +101,7 @@ def load(name: str, params: HFParams) -> Loaded:
     with quiet(), _explained(name):
         config, tokenizer = _config_and_tokenizer(source, params)
         _check_kind(name, config)
-        model = _model(source, params)
+        model = _model(source, params, device)
     version = folder_fingerprint(folder) if folder else getattr(config, "_commit_hash", None) or ""
     return Loaded(model, tokenizer, params.max_length or context_length(config, tokenizer), version)
 
@@ -143,7 +153,7 @@ def _check_kind(name: str, config: Any) -> None:
         )
 
 
-def _model(source: str, params: HFParams) -> Any:
+def _model(source: str, params: HFParams, device: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -157,7 +167,7 @@ def _model(source: str, params: HFParams) -> Any:
         if value:
             options[option] = value
     model = AutoModelForCausalLM.from_pretrained(source, **options).eval()
-    return model if params.device_map else model.to(params.device or best_device())
+    return model if params.device_map else model.to(device or best_device())
 
 
 @contextmanager
