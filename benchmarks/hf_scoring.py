@@ -180,7 +180,12 @@ def measure(
 
 
 def peer_scores(
-    documents: Sequence[Document], ours: Sequence[float], folder: Path, dtype: str, device: str, every: int
+    documents: Sequence[Document],
+    ours: Sequence[float],
+    folder: Path,
+    dtype: str,
+    device: str,
+    every: int,
 ) -> dict[str, Any]:
     """lm-eval on every n-th document, and how far apart the log-probabilities are."""
     peer = Peer(folder, dtype, device, 8)
@@ -218,14 +223,18 @@ def accuracy(documents: Sequence[Document], logprobs: Sequence[float]) -> float:
 
 
 def counts(model: HFModel) -> dict[str, int]:
-    names = ("tokens_asked", "tokens_computed", "tokens_padding", "passes")
     scorers = [replica.scorer for replica in model.replicas]
-    return {name: sum(getattr(one, name) for one in scorers) for name in names}
+    found = {"tokens_asked": sum(one.tokens_asked for one in scorers)}
+    for name in ("tokens_computed", "tokens_padding", "passes"):
+        found[name] = sum(getattr(one.reader, name) for one in scorers)
+    return found
 
 
 def bound(model: HFModel, pairs: Sequence[tuple[str, str]], asked_tokens: int) -> dict[str, Any]:
     """Each unique token once at the speed of a plain batched pass over rows like these."""
-    rows = sorted({tuple(a + b[:-1]) for a, b in (model.replicas[0].tokens.pair(*pair) for pair in pairs)})
+    rows = sorted(
+        {tuple(a + b[:-1]) for a, b in (model.replicas[0].tokens.pair(*pair) for pair in pairs)}
+    )
     unique = len({hash(row[: end + 1]) for row in rows for end in range(len(row))})
     speed = plain_speed(model, rows[:: max(1, len(rows) // 8)][:8])
     return {

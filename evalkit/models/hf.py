@@ -19,14 +19,12 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any
 
 from evalkit.config.model_spec import ModelSpec, read_params
 from evalkit.errors import InputError, RequestError
 from evalkit.models.hf_loading import HFParams, load
 from evalkit.models.hf_replica import Replica
 from evalkit.models.protocol import Capabilities
-from evalkit.models.tokens import Pair
 from evalkit.records import Message, Request, Response
 
 
@@ -38,9 +36,15 @@ def create(spec: ModelSpec) -> HFModel:
         ModuleNotFoundError: torch or transformers is not installed.
     """
     params = read_params(spec, HFParams)
-    sizes = (params.batch, params.batch_size, 1 if params.batch_tokens is None else params.batch_tokens)
+    sizes = (
+        params.batch,
+        params.batch_size,
+        1 if params.batch_tokens is None else params.batch_tokens,
+    )
     if min(sizes) < 1:
-        raise InputError(f"Model {spec.label!r}: batch, batch_size and batch_tokens must be at least 1")
+        raise InputError(
+            f"Model {spec.label!r}: batch, batch_size and batch_tokens must be at least 1"
+        )
     if params.prefix_mb is not None and params.prefix_mb < 0:
         raise InputError(f"Model {spec.label!r}: prefix_mb must be at least 0")
     for package in ("torch", "transformers"):

@@ -78,7 +78,7 @@ class Masks(NamedTuple):
         """What the model is given.
 
         Args:
-            sees: Which key (columns) each query (rows) may see, `[queries, keys]`, bool.
+            sees: Which key each query may see, `[rows, queries, keys]`, bool.
             distance: How many positions back each key is.
             dtype: The model's.
         """
@@ -95,7 +95,9 @@ def _additive(sees: Any, dtype: Any) -> Any:
     import torch
 
     hidden = torch.finfo(dtype).min
-    return torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, hidden)[None, None]
+    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill_(~sees, hidden)[
+        :, None
+    ]
 
 
 class Forward:
@@ -106,23 +108,26 @@ class Forward:
         masks: How it takes attention masks.
     """
 
-    def __init__(self, model: Any, masks: Masks = Masks()) -> None:
+    def __init__(self, model: Any, masks: Masks) -> None:
         self.model, self.masks = model, masks
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def batch(self, rows: Sequence[Sequence[int]], first: int) -> Any:
+    def batch(self, rows: Sequence[Sequence[int]], first: int, keep: bool) -> tuple[Any, Layers]:
         """The logits from position `first` on of rows that begin at position 0.
 
         Returns:
-            `[rows, width - first, vocabulary]`.
+            `[rows, width - first, vocabulary]`, and keys and values where `keep` is set.
         """
         import torch
 
         width = max(len(row) for row in rows)
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
         options = {"logits_to_keep": width - first} if self._keeps else {}
-        logits = self.model(ids.to(self.model.device), use_cache=False, **options).logits
-        return logits if self._keeps else logits[:, first:]
+        if keep:
+            options |= {"past_key_values": _cache([])}
+        output = self.model(ids.to(self.model.device), use_cache=keep, **options)
+        logits = output.logits if self._keeps else output.logits[:, first:]
+        return logits, _layers(output.past_key_values) if keep else []
 
     def after(
         self, prefix: Kept | None, ids: Sequence[int], wanted: Sequence[int], shape: Any = None
@@ -160,15 +165,25 @@ class Forward:
 
         nodes = one.rows[0]
         lengths = torch.tensor([len(tree.nodes[node]) for node in nodes])
-        positions = torch.cat([torch.arange(n.start, n.end) for n in map(tree.nodes.__getitem__, nodes)])
+        spans = [(tree.nodes[node].start, tree.nodes[node].end) for node in nodes]
+        positions = torch.cat([torch.arange(start, end) for start, end in spans])
         owner = torch.arange(len(nodes)).repeat_interleave(lengths)
         own = ancestors(tree, nodes)[owner][:, owner].tril()
         sees = torch.cat([torch.ones(len(owner), before, dtype=torch.bool), own], dim=1)
-        distance = positions[:, None] - torch.cat([torch.arange(before), positions])[None]
-        mask = self.masks.shaped(sees, distance, self.model.dtype)
+        distance = positions[:, None] - torch.cat([torch.arange(before), positions])
+        return self.placed(positions[None], sees[None], distance[None])
+
+    def placed(self, positions: Any, sees: Any, distance: Any) -> dict[str, Any]:
+        """What tells the model where tokens stand and what they see.
+
+        Args:
+            positions: `[rows, queries]`.
+            sees: Which key each query may see, `[rows, queries, keys]`, bool.
+            distance: How many positions back each key is.
+        """
         device = self.model.device
-        moved = {k: m.to(device) for k, m in mask.items()} if isinstance(mask, dict) else mask.to(device)
-        return {"position_ids": positions[None].to(device), "attention_mask": moved}
+        mask = self.masks.shaped(sees.to(device), distance.to(device), self.model.dtype)
+        return {"position_ids": positions.to(device), "attention_mask": mask}
 
 
 def ancestors(tree: Tree, nodes: Sequence[int]) -> Any:

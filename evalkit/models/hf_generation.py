@@ -1,8 +1,9 @@
-"""Answers of a causal language model of `transformers`, cut as lm-eval 0.4.13 cuts them.
+"""Answers of a causal language model of `transformers`.
 
-Prompts are padded on the left. A row ends at an end-of-sequence token of the model, when a stop
-string appears in its text, or at its token limit; its text is then cut before the first stop
-string, of which the tokenizer's end-of-sequence text is always one. Special tokens do not show.
+Where the model allows it, answers are written by `evalkit.models.hf_writing`, which reads what
+prompts share once. Elsewhere (a cache that cannot be branched, a generation configuration that
+asks for more than temperature, top-k, top-p and min-p) the library's own `generate` writes them,
+in batches that are padded on the left.
 
 A row's answer does not depend on the rows beside it: each stops for itself, and samples with
 random numbers of its own (`evalkit.models.hf_sampling`).
@@ -12,32 +13,50 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from evalkit.models.hf_batches import Batches
+from evalkit.models.hf_ends import Answer, Ends, Prompt
+from evalkit.models.hf_reader import Reader
 from evalkit.models.hf_sampling import SeededChoice, is_greedy, warpers
+from evalkit.models.hf_writing import Writer
 from evalkit.records import Sampling
 
-
-class Prompt(NamedTuple):
-    """What one row starts from: tokens, the most that it may add, and the seed of its draws."""
-
-    ids: list[int]
-    room: int
-    sampling: Sampling
-    seed: int
-
-
-class Answer(NamedTuple):
-    """What one row came to; `finished` is False where the token limit ended it."""
-
-    text: str
-    tokens: int
-    finished: bool
+#: What a generation configuration may ask for that only `generate` does.
+_OWN_WISHES = (
+    "repetition_penalty",
+    "encoder_repetition_penalty",
+    "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size",
+    "bad_words_ids",
+    "min_length",
+    "min_new_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "sequence_bias",
+    "exponential_decay_length_penalty",
+    "guidance_scale",
+    "remove_invalid_values",
+    "token_healing",
+    "watermarking_config",
+    "typical_p",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "top_h",
+    "max_time",
+    "stop_strings",
+    "prompt_lookup_num_tokens",
+    "penalty_alpha",
+    "dola_layers",
+    "num_beams",
+    "num_beam_groups",
+)
 
 
 def generate(
-    model: Any, tokenizer: Any, prompts: Sequence[Prompt], batches: Batches
+    reader: Reader, tokenizer: Any, prompts: Sequence[Prompt], batches: Batches
 ) -> list[Answer]:
     """The answers to `prompts`, in order.
 
@@ -45,31 +64,49 @@ def generate(
         MemoryError: One prompt alone does not fit into memory.
     """
     by_index: dict[int, Answer] = {}
-    for sampling, indices in _groups(prompts).items():
-        writer = _Writer(model, tokenizer, sampling, batches.stop)
-        answers = batches.map([prompts[i] for i in indices], writer.answer)
+    model = reader.forward.model
+    plain = _has_own_wishes(model.generation_config)
+    for (sampling, shares), indices in _groups(prompts, reader, plain).items():
+        chosen = [prompts[index] for index in indices]
+        if shares:
+            answers = Writer(reader, tokenizer, chosen).write()
+        else:
+            writer = _PlainWriter(model, tokenizer, sampling, batches.stop)
+            answers = batches.map(chosen, writer.answer)
         by_index.update(zip(indices, answers, strict=True))
     return [by_index[index] for index in range(len(prompts))]
 
 
-def _groups(prompts: Sequence[Prompt]) -> dict[Sampling, list[int]]:
+def _has_own_wishes(config: Any) -> bool:
+    """Whether answers depend on more than `evalkit.models.hf_writing` looks at."""
+    usual = type(config)()
+    return any(
+        getattr(config, wish, None) not in (getattr(usual, wish, None), None, 0, 1, 1.0, False)
+        for wish in _OWN_WISHES
+    )
+
+
+def _groups(
+    prompts: Sequence[Prompt], reader: Reader, plain: bool
+) -> dict[tuple[Sampling, bool], list[int]]:
     """Prompts that may share a batch, longest first: memory runs out at the start or never."""
-    groups: dict[Sampling, list[int]] = {}
+    groups: dict[tuple[Sampling, bool], list[int]] = {}
     for index in sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].ids), prompts[i].ids)):
-        groups.setdefault(prompts[index].sampling, []).append(index)
+        prompt = prompts[index]
+        shares = not plain and reader.sharing.allows(len(prompt.ids) + prompt.room)
+        groups.setdefault((prompt.sampling, shares), []).append(index)
     return groups
 
 
-class _Writer:
-    """Writes answers under one `Sampling`."""
+class _PlainWriter:
+    """Lets `generate` write answers under one `Sampling`."""
 
     def __init__(
         self, model: Any, tokenizer: Any, sampling: Sampling, stop: threading.Event
     ) -> None:
         self.model, self.tokenizer, self.sampling, self.stop = model, tokenizer, sampling, stop
         self.defaults = model.generation_config
-        self.stops = _stops(tokenizer, sampling.stop)
-        self.ends = _end_tokens(self.defaults.eos_token_id)
+        self.ends = Ends(tokenizer, sampling.stop, self.defaults)
 
     def answer(self, prompts: Sequence[Prompt]) -> list[Answer]:
         room = min(prompt.room for prompt in prompts)
@@ -87,7 +124,7 @@ class _Writer:
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
         ids, mask = _left_padded([prompt.ids for prompt in prompts], _pad_token(self.tokenizer))
-        stopping = StopTexts(self.tokenizer, self.stops, ids.shape[1], len(prompts), self.stop)
+        stopping = StopTexts(self.ends, ids.shape[1], len(prompts), self.stop)
         with torch.inference_mode():
             rows = self.model.generate(
                 input_ids=ids.to(self.model.device),
@@ -100,7 +137,7 @@ class _Writer:
                 logits_processor=LogitsProcessorList(self._choices(prompts)),
             )
         written = rows[:, ids.shape[1] :].tolist()
-        return [self._read(row, stopping.lengths[i]) for i, row in enumerate(written)]
+        return [self.ends.read(row, stopping.lengths[i]) for i, row in enumerate(written)]
 
     def _choices(self, prompts: Sequence[Prompt]) -> list[SeededChoice]:
         if is_greedy(self.sampling, self.defaults):
@@ -108,29 +145,12 @@ class _Writer:
         shaped = warpers(self.sampling, self.defaults)
         return [SeededChoice([prompt.seed for prompt in prompts], shaped)]
 
-    def _read(self, tokens: list[int], stopped_at: int | None) -> Answer:
-        tokens = tokens[:stopped_at]
-        end = next((i + 1 for i, token in enumerate(tokens) if token in self.ends), None)
-        tokens = tokens[:end]
-        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        cut = cut_at_stops(text, self.stops)
-        finished = stopped_at is not None or end is not None or cut != text
-        return Answer(cut, len(tokens), finished)
-
 
 class StopTexts:
-    """A stopping criterion: a row is done when a stop string appears in what it wrote.
+    """A stopping criterion: a row is done when a stop string appears in what it wrote."""
 
-    Only the last tokens are read at each step: those that a stop string takes and two more,
-    since a string can be written with other tokens than the tokenizer's own.
-    """
-
-    def __init__(
-        self, tokenizer: Any, stops: Sequence[str], start: int, rows: int, stop: threading.Event
-    ) -> None:
-        self.tokenizer, self.stops, self.start, self.stop = tokenizer, stops, start, stop
-        sizes = [len(tokenizer.encode(stop, add_special_tokens=False)) for stop in stops]
-        self.lookback = max(sizes, default=0) + 2
+    def __init__(self, ends: Ends, start: int, rows: int, stop: threading.Event) -> None:
+        self.ends, self.start, self.stop = ends, start, stop
         #: How many tokens each row had written when it was done.
         self.lengths: list[int | None] = [None] * rows
 
@@ -138,33 +158,11 @@ class StopTexts:
         """Which rows are done."""
         import torch
 
-        written = input_ids[:, self.start :]
-        if self.stops:
-            texts = self.tokenizer.batch_decode(written[:, -self.lookback :])
-            for row, text in enumerate(texts):
-                if self.lengths[row] is None and any(stop in text for stop in self.stops):
-                    self.lengths[row] = written.shape[1]
+        for row, written in enumerate(input_ids[:, self.start :].tolist()):
+            if self.lengths[row] is None and self.ends.stops_in(written):
+                self.lengths[row] = len(written)
         done = [length is not None or self.stop.is_set() for length in self.lengths]
         return torch.tensor(done, device=input_ids.device)
-
-
-def cut_at_stops(text: str, stops: Sequence[str]) -> str:
-    """The text before the first stop string in it."""
-    for stop in stops:
-        text = text.split(stop, 1)[0]
-    return text
-
-
-def _stops(tokenizer: Any, wanted: Sequence[str]) -> list[str]:
-    end = tokenizer.eos_token_id
-    own = [] if end is None else [tokenizer.decode(end, skip_special_tokens=False)]
-    return [stop for stop in dict.fromkeys([*wanted, *own]) if stop]
-
-
-def _end_tokens(ids: int | Sequence[int] | None) -> frozenset[int]:
-    if ids is None:
-        return frozenset()
-    return frozenset([ids] if isinstance(ids, int) else ids)
 
 
 def _pad_token(tokenizer: Any) -> int:

@@ -53,11 +53,11 @@ class Prefixes:
 
     def keep(self, ids: tuple[int, ...], layers: list[tuple[Any, Any]]) -> None:
         """Remember the keys and values of `ids`; what is larger than the limit is not kept."""
-        size = _bytes(layers)
+        size = kv_bytes(layers)
         if ids in self._kept or size > self.limit:
             return
         while self.bytes + size > self.limit:
-            self.bytes -= _bytes(self._kept.popitem(last=False)[1])
+            self.bytes -= kv_bytes(self._kept.popitem(last=False)[1])
         self._kept[ids] = layers
         self.bytes += size
         self.most_bytes = max(self.most_bytes, self.bytes)
@@ -70,7 +70,8 @@ class Prefixes:
         return found
 
 
-def _bytes(layers: Sequence[tuple[Any, Any]]) -> int:
+def kv_bytes(layers: Sequence[tuple[Any, Any]]) -> int:
+    """What keys and values of all layers take."""
     return sum(_tensor_bytes(pair) for pair in layers)
 
 

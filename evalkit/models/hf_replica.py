@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 from evalkit.models.hf_batches import Batches, free_memory
 from evalkit.models.hf_chat import ChatTemplate
-from evalkit.models.hf_generation import Answer, Prompt, generate
+from evalkit.models.hf_ends import Answer, Prompt
+from evalkit.models.hf_generation import generate
 from evalkit.models.hf_loading import HFParams, Loaded
 from evalkit.models.hf_memory import pass_tokens, prefix_bytes
 from evalkit.models.hf_prefix import Prefixes
-from evalkit.models.hf_scoring import Limits, Scorer, Sharing
+from evalkit.models.hf_reader import Limits, Reader, Sharing
+from evalkit.models.hf_scoring import Scorer
 from evalkit.models.hf_sharing import sharing_of
 from evalkit.models.tokens import Pair, TextTokenizer
 from evalkit.records import Message, Request, Response, Usage, canonical
@@ -44,13 +46,14 @@ class Replica:
 
     @property
     def scorer(self) -> Scorer:
-        """What scores; whether it may share prefixes is found out when it is first needed."""
+        """What reads and scores; how far it may share is found out when it is first needed."""
         if self._scorer is None:
             sharing = sharing_of(self.loaded.model) if self.params.share_prefixes else Sharing(0)
             if sharing.why:
                 reach = f"beyond {sharing.deepest} tokens" if sharing.deepest else "at all"
                 _log.warning("%s shares no prefixes %s: %s", self.name, reach, sharing.why)
-            self._scorer = Scorer(self.loaded.model, sharing, self._limits, self._prefixes)
+            reader = Reader(self.loaded.model, sharing, self._limits, self._prefixes)
+            self._scorer = Scorer(reader)
         return self._scorer
 
     def render(self, prompt: str | tuple[Message, ...]) -> str:
@@ -59,7 +62,7 @@ class Replica:
 
     def answer(self, requests: Sequence[Request], stop: threading.Event) -> list[Response]:
         """The responses to requests of one kind; `stop` ends the work after its current pass."""
-        self._batches.stop = stop
+        self._batches.stop = self.scorer.reader.stop = stop
         write = self._generate if requests[0].kind == "generate" else self._score
         try:
             return write(requests)
@@ -93,9 +96,7 @@ class Replica:
     def _score_windows(
         self, requests: Sequence[Request], texts: Sequence[list[Pair]]
     ) -> list[Response]:
-        scorer = self.scorer
-        scorer.stop = self._batches.stop
-        likelihoods = iter(scorer.score([pair for windows in texts for pair in windows]))
+        likelihoods = iter(self.scorer.score([pair for windows in texts for pair in windows]))
         responses = []
         for request, windows in zip(requests, texts, strict=True):
             found = [next(likelihoods) for _ in windows]
@@ -128,7 +129,7 @@ class Replica:
         return Prompt(ids, room if wanted is None else min(wanted, room), request.sampling, seed)
 
     def _write(self, _: Sequence[Request], prompts: Sequence[Prompt]) -> list[Response]:
-        answers = generate(self.loaded.model, self.loaded.tokenizer, prompts, self._batches)
+        answers = generate(self.scorer.reader, self.loaded.tokenizer, prompts, self._batches)
         return [_response(p, a) for p, a in zip(prompts, answers, strict=True)]
 
 

@@ -5,7 +5,7 @@ values, and which takes explicit positions and a four-dimensional attention mask
 other state (Mamba), with positions counted from the mask (ALiBi), or with chunked attention
 are run row by row. So are rows of a length for which nothing was tried.
 
-No list of architectures is trusted: before sharing is first used, a small set of rows is scored both
+No list of architectures is trusted: before sharing is first used, a few rows are scored both
 ways, and a model that does not give the same numbers is run row by row from then on.
 """
 
@@ -17,7 +17,8 @@ from typing import Any
 from evalkit.models.hf_batches import is_out_of_memory
 from evalkit.models.hf_forward import Masks
 from evalkit.models.hf_prefix import Prefixes
-from evalkit.models.hf_scoring import Limits, Scorer, Sharing
+from evalkit.models.hf_reader import Limits, Reader, Sharing
+from evalkit.models.hf_scoring import Scorer
 from evalkit.models.tokens import Pair
 
 #: Types of layers whose memory of a token is its key and value, and that see it as we say.
@@ -47,13 +48,17 @@ def _told(config: Any) -> Sharing:
     if not window or (types and _SLIDING not in types):
         return Sharing(depth)
     if window > _TRIED_WINDOW:
-        return Sharing(min(window, depth or window), why=f"its attention slides after {window} tokens")
+        return Sharing(
+            min(window, depth or window), why=f"its attention slides after {window} tokens"
+        )
     return Sharing(depth, Masks(window, by_type=bool(types)))
 
 
 def _rotation_limit(config: Any) -> int | None:
     """The length up to which positions are rotated the same in every text; None for any."""
-    rotation = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    rotation = (
+        getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    )
     nested = [value for value in rotation.values() if isinstance(value, dict)]
     for one in nested or [rotation]:
         if one.get("rope_type", one.get("type")) in _LENGTH_DEPENDENT:
@@ -67,10 +72,10 @@ def _tried(model: Any, told: Sharing) -> Sharing:
     """`told` where a try bears it out."""
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     pairs = trial(min(len_ for len_ in (_trial_header(told), longest and longest - 16) if len_))
-    plainly = Scorer(model, Sharing(0), Limits(4096, 4), Prefixes(0)).score(pairs)
+    plainly = Scorer(Reader(model, Sharing(0), Limits(4096, 4), Prefixes(0))).score(pairs)
     limits = Limits(24, 4)  # small, so that prefixes are kept on two levels
     try:
-        shared = Scorer(model, told, limits, Prefixes(2**40)).score(pairs)
+        shared = Scorer(Reader(model, told, limits, Prefixes(2**40))).score(pairs)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -98,8 +103,13 @@ def trial(header: int) -> list[Pair]:
     for subject in range(2):
         lead = [*top, *(_id(1000 + 50 * subject + place) for place in range(10))]
         for question in range(4):
-            context = [*lead, *(_id(2000 + 97 * (question + 4 * subject) + p) for p in range(3 + question))]
-            pairs += [(context, [_id(5000 + 31 * len(pairs) + p) for p in range(2)]) for _ in range(2)]
+            context = [
+                *lead,
+                *(_id(2000 + 97 * (question + 4 * subject) + p) for p in range(3 + question)),
+            ]
+            pairs += [
+                (context, [_id(5000 + 31 * len(pairs) + p) for p in range(2)]) for _ in range(2)
+            ]
     return pairs
 
 

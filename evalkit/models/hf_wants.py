@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from evalkit.models.hf_tree import TOP, WORTH_KEEPING, Tree
@@ -26,6 +26,14 @@ class Want(NamedTuple):
     place: int
     pair: int
     tokens: Sequence[int]
+
+
+class Cell(NamedTuple):
+    """A token of a pair's continuation that is predicted at some place of a pass."""
+
+    place: tuple[int, int]  # row of the batch, and place in it
+    pair: int
+    token: int
 
 
 class Sums:
@@ -78,7 +86,10 @@ class Wanted:
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], chosen: Iterable[int], known: Callable[[Ids], int]
+        self,
+        pairs: Sequence[Pair] | Mapping[int, Pair],
+        chosen: Iterable[int],
+        known: Callable[[Ids], int],
     ) -> None:
         rows = {index: row_of(pairs[index]) for index in chosen}
         beginnings = {_beginning(pairs[i], row, known) for i, row in rows.items()} - {()}
@@ -97,7 +108,10 @@ class Wanted:
         context, continuation = pair
         first = len(context) - 1
         for node, start, end in self.tree.stretches(row, first):
-            place, tokens = start - self.tree.nodes[node].start, continuation[start - first : end - first]
+            place, tokens = (
+                start - self.tree.nodes[node].start,
+                continuation[start - first : end - first],
+            )
             self._wants.setdefault(node, []).append(Want(place, index, tokens))
 
     def _unwanted(self, row: int) -> set[int]:
@@ -125,23 +139,23 @@ def _beginning(pair: Pair, row: Ids, known: Callable[[Ids], int]) -> Ids:
     return row[:length] if length * WORTH_KEEPING >= len(row) else ()
 
 
-def read(logits: Any, cells: Sequence[tuple[int, int, int]], sums: Sums) -> None:
+def read(logits: Any, places: Sequence[tuple[int, int]], cells: Sequence[Cell], sums: Sums) -> None:
     """Add what logits say of tokens.
 
     Args:
-        logits: `[positions, vocabulary]`.
-        cells: A position, a pair, and the token of its continuation that is predicted there.
+        logits: `[places, vocabulary]`.
+        places: Where they were computed.
+        cells: Which tokens are predicted there.
         sums: Where it is added.
     """
     import torch
 
-    device = logits.device
+    order = {place: index for index, place in enumerate(places)}
+    at = torch.tensor([order[cell.place] for cell in cells], device=logits.device)
+    tokens = torch.tensor([cell.token for cell in cells], device=logits.device)
     # in parts, so that the copy in float32 is small
     totals = torch.cat([part.float().logsumexp(-1) for part in logits.split(_POSITIONS)])
-    best = logits.argmax(-1)
-    at = torch.tensor([position for position, _, _ in cells], device=device)
-    tokens = torch.tensor([token for _, _, token in cells], device=device)
     logprobs = (logits[at, tokens].float() - totals[at]).tolist()
-    greedy = (best[at] == tokens).tolist()
-    for (_, pair, _), logprob, one in zip(cells, logprobs, greedy, strict=True):
-        sums.add(pair, logprob, one)
+    greedy = (logits.argmax(-1)[at] == tokens).tolist()
+    for cell, logprob, best in zip(cells, logprobs, greedy, strict=True):
+        sums.add(cell.pair, logprob, best)
