@@ -1,4 +1,4 @@
-"""`python -m benchmarks.hf_scoring`: log-likelihoods and answers in process, against lm-eval's `hf`.
+"""`python -m benchmarks.hf_scoring`: scores and answers in process, against lm-eval's `hf`.
 
     EVALKIT_MIRROR=… python -m benchmarks.hf_scoring --documents 50
     EVALKIT_MIRROR=… python -m benchmarks.hf_scoring --generate
@@ -6,8 +6,8 @@
 
 The work is MMLU (four subjects, 5-shot) from a mirror, or text of its shape that is made here.
 Three things are timed on the same pairs: lm-eval's `HFLM`, evalkit's `hf` model, and the bound,
-which is a plain batched forward pass over rows of this length, told by its tokens a second and
-the unique tokens of the work. lm-eval may be given every n-th document only (`--lm-eval-every`); its seconds are
+which is each unique token of the work once, at the speed of a plain batched forward pass over
+its own rows. lm-eval may be given every n-th document only (`--lm-eval-every`); its seconds are
 then projected by tokens, and the output says so. Prints JSON.
 """
 
@@ -236,7 +236,7 @@ def bound(model: HFModel, pairs: Sequence[tuple[str, str]], asked_tokens: int) -
         {tuple(a + b[:-1]) for a, b in (model.replicas[0].tokens.pair(*pair) for pair in pairs)}
     )
     unique = len({hash(row[: end + 1]) for row in rows for end in range(len(row))})
-    speed = plain_speed(model, rows[:: max(1, len(rows) // 8)][:8])
+    speed = plain_speed(model, rows)
     return {
         "unique_tokens": unique,
         "asked_of_unique": asked_tokens / unique,
@@ -246,19 +246,28 @@ def bound(model: HFModel, pairs: Sequence[tuple[str, str]], asked_tokens: int) -
 
 
 def plain_speed(model: HFModel, rows: Sequence[tuple[int, ...]], rounds: int = 2) -> float:
-    """Tokens a second of an ordinary batch, logits of the last position only."""
+    """Tokens a second of ordinary batches, logits of the last position only.
+
+    Two batches of eight rows of one length each, from the shorter and the longer rows.
+    """
     import torch
 
     network = model.replicas[0].loaded.model
-    width = min(len(row) for row in rows)
-    ids = torch.tensor([row[:width] for row in rows], device=network.device)
+    rows = sorted(rows, key=len)
+    batches = []
+    for quarter in (1, 3):
+        start = min(len(rows) * quarter // 4, max(0, len(rows) - 8))
+        batch = rows[start : start + 8]
+        ids = [row[: len(batch[0])] for row in batch]
+        batches.append(torch.tensor(ids, device=network.device))
     best = float("inf")
     for _ in range(rounds):
         begun = time.perf_counter()
         with torch.inference_mode():
-            network(ids, use_cache=False, logits_to_keep=1).logits.float().sum().item()
+            for ids in batches:
+                network(ids, use_cache=False, logits_to_keep=1).logits.float().sum().item()
         best = min(best, time.perf_counter() - begun)
-    return ids.numel() / best
+    return sum(ids.numel() for ids in batches) / best
 
 
 def measure_writing(

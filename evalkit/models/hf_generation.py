@@ -65,7 +65,7 @@ def generate(
     """
     by_index: dict[int, Answer] = {}
     model = reader.forward.model
-    plain = _has_own_wishes(model.generation_config)
+    plain = not reader.sharing.writes or _has_own_wishes(model.generation_config)
     for (sampling, shares), indices in _groups(prompts, reader, plain).items():
         chosen = [prompts[index] for index in indices]
         if shares:

@@ -32,11 +32,13 @@ class Sharing(NamedTuple):
         deepest: The longest row that may; 0 for none, None for any.
         masks: How the model takes attention masks.
         why: What is in the way, where something is.
+        writes: Whether answers may be written in slots.
     """
 
     deepest: int | None
     masks: Masks = Masks()
     why: str = ""
+    writes: bool = True
 
     def allows(self, tokens: int) -> bool:
         """Whether a row of so many tokens may share."""

@@ -48,10 +48,10 @@ class Replica:
     def scorer(self) -> Scorer:
         """What reads and scores; how far it may share is found out when it is first needed."""
         if self._scorer is None:
-            sharing = sharing_of(self.loaded.model) if self.params.share_prefixes else Sharing(0)
+            off = Sharing(0, why="share_prefixes is off")
+            sharing = sharing_of(self.loaded.model) if self.params.share_prefixes else off
             if sharing.why:
-                reach = f"beyond {sharing.deepest} tokens" if sharing.deepest else "at all"
-                _log.warning("%s shares no prefixes %s: %s", self.name, reach, sharing.why)
+                _log.warning("%s", _said(self.name, sharing))
             reader = Reader(self.loaded.model, sharing, self._limits, self._prefixes)
             self._scorer = Scorer(reader)
         return self._scorer
@@ -165,6 +165,14 @@ def _seed(request: Request, text: str, default: int) -> int:
     seed = default if request.sampling.seed is None else request.sampling.seed
     digest = hashlib.sha256(canonical([seed, request.repeat, text])).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _said(name: str, sharing: Sharing) -> str:
+    """One sentence on what a model cannot share."""
+    if not sharing.writes:
+        return f"{name} shares prefixes, but {sharing.why}"
+    reach = f"beyond {sharing.deepest} tokens" if sharing.deepest else "at all"
+    return f"{name} shares no prefixes {reach}: {sharing.why}"
 
 
 def _too_long(tokens: int, limit: int) -> str:

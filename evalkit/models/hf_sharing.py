@@ -15,10 +15,11 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from evalkit.models.hf_batches import is_out_of_memory
-from evalkit.models.hf_forward import Masks
+from evalkit.models.hf_forward import Forward, Masks
 from evalkit.models.hf_prefix import Prefixes
 from evalkit.models.hf_reader import Limits, Reader, Sharing
 from evalkit.models.hf_scoring import Scorer
+from evalkit.models.hf_slots import Slots, step
 from evalkit.models.tokens import Pair
 
 #: Types of layers whose memory of a token is its key and value, and that see it as we say.
@@ -30,6 +31,8 @@ _LENGTH_DEPENDENT = ("dynamic", "longrope")
 #: How far the mean difference of log-probabilities may be from zero, as a part of their spread.
 _TOLERANCE = {"torch.float64": 1e-6, "torch.float32": 1e-3}
 _HALF_PRECISION = 0.05
+#: What is said of a model that passes one trial but not the other.
+_SLOTS = "its answers cannot be written side by side, so transformers' generate writes them"
 
 
 def sharing_of(model: Any) -> Sharing:
@@ -46,12 +49,17 @@ def _told(config: Any) -> Sharing:
     depth = _rotation_limit(config)
     window = getattr(config, "sliding_window", None)
     if not window or (types and _SLIDING not in types):
-        return Sharing(depth)
+        return _up_to(depth)
     if window > _TRIED_WINDOW:
         return Sharing(
             min(window, depth or window), why=f"its attention slides after {window} tokens"
         )
-    return Sharing(depth, Masks(window, by_type=bool(types)))
+    return _up_to(depth)._replace(masks=Masks(window, by_type=bool(types)))
+
+
+def _up_to(depth: int | None) -> Sharing:
+    why = "its positions are rotated differently in longer texts" if depth else ""
+    return Sharing(depth, why=why)
 
 
 def _rotation_limit(config: Any) -> int | None:
@@ -84,7 +92,31 @@ def _tried(model: Any, told: Sharing) -> Sharing:
     wrong = fmean(abs(a - b.logprob) for a, b in zip(expected, shared, strict=True))
     if not wrong <= tolerance(model.dtype) * pstdev(expected):
         return Sharing(0, why=f"trees of rows change its log-probabilities by {wrong:.2g}")
-    return told
+    return told if _writes(model, told.masks) else told._replace(writes=False, why=_SLOTS)
+
+
+def _writes(model: Any, masks: Masks) -> bool:
+    """Whether rows that are written side by side in slots get the logits of each row alone."""
+    import torch
+
+    forward, slots = Forward(model, masks), Slots()
+    rows = [[_id(7 * row + place) for place in range(9 + 4 * row)] for row in range(2)]
+    try:
+        with torch.inference_mode():
+            for row in rows:
+                _, layers = forward.after(None, row[:-2], [])
+                slots.add([(keys[0], values[0]) for keys, values in layers])
+            for place in (-2, -1):
+                found = step(forward, slots, [row[place] for row in rows])
+            expected = torch.stack(
+                [forward.batch([row], len(row) - 1, False)[0][0, 0] for row in rows]
+            )
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    wrong = (found.float() - expected.float()).abs().mean()
+    return bool(wrong <= tolerance(model.dtype) * expected.float().std())
 
 
 def tolerance(dtype: Any) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.models.hf_forward import Layers
+from evalkit.models.hf_forward import Forward, Layers
 
 #: Places that are added to every slot when the longest is full.
 _BLOCK = 64
@@ -58,6 +58,22 @@ class Slots:
         cache.layers = self.layers
         self.lengths = [length + 1 for length in self.lengths]
         return cache
+
+
+def step(forward: Forward, slots: Slots, tokens: Sequence[int]) -> Any:
+    """Read one more token in every row.
+
+    Returns:
+        The logits after it, `[rows, vocabulary]`.
+    """
+    import torch
+
+    lengths = torch.tensor(slots.lengths)
+    distance = lengths[:, None] - torch.arange(max(slots.lengths) + 1)
+    placed = forward.placed(lengths[:, None], (distance >= 0)[:, None], distance[:, None])
+    ids = torch.tensor([[token] for token in tokens], device=forward.model.device)
+    output = forward.model(ids, past_key_values=slots.cache(), use_cache=True, **placed)
+    return output.logits[:, -1]
 
 
 class _Layer:

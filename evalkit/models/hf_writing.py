@@ -16,7 +16,7 @@ from evalkit.models.hf_ends import Answer, Ends, Prompt
 from evalkit.models.hf_forward import Layers, layout
 from evalkit.models.hf_reader import Read, Reader
 from evalkit.models.hf_sampling import SeededChoice, is_greedy, warpers
-from evalkit.models.hf_slots import Slots
+from evalkit.models.hf_slots import Slots, step
 from evalkit.models.hf_tree import Pass
 from evalkit.models.hf_wants import Wanted
 
@@ -137,7 +137,8 @@ class Writer:
         """One more token in every row; those that end are taken out."""
         if self.reader.stop.is_set():
             raise Stopped
-        tokens = self._chosen(self._logits(rows, slots), rows)
+        logits = step(self.reader.forward, slots, [row.written[-1] for row in rows])
+        tokens = self._chosen(logits, rows)
         going = [
             place
             for place, (row, token) in enumerate(zip(rows, tokens, strict=True))
@@ -146,18 +147,6 @@ class Writer:
         if len(going) < len(rows):
             rows[:] = [rows[place] for place in going]
             slots.keep(going)
-
-    def _logits(self, rows: Sequence[_Row], slots: Slots) -> Any:
-        import torch
-
-        lengths = torch.tensor(slots.lengths)
-        cache = slots.cache()
-        distance = lengths[:, None] - torch.arange(int(lengths.max()) + 1)
-        placed = self.reader.forward.placed(
-            lengths[:, None], (distance >= 0)[:, None], distance[:, None]
-        )
-        ids = torch.tensor([[row.written[-1]] for row in rows], device=self.model.device)
-        return self.model(ids, past_key_values=cache, use_cache=True, **placed).logits[:, -1]
 
     def _chosen(self, logits: Any, rows: Sequence[_Row]) -> list[int]:
         if self.choice is not None:

@@ -302,3 +302,34 @@ async def test_close_ends_an_answer_in_progress(opened):
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(model.close(), timeout=10)
+
+
+async def test_several_devices_share_the_work(opened):
+    model, requests = await opened(device="cpu,cpu"), asked("rolling", TEXTS)
+    assert model.concurrency == 2
+    halves = await asyncio.gather(model.ask(requests[:3]), model.ask(requests[3:]))
+    alone = await (await opened()).ask(requests)
+    found = [response.logprob for half in halves for response in half]
+    assert found == pytest.approx([response.logprob for response in alone], rel=1e-4)
+
+
+async def test_calls_in_flight_at_once_have_a_copy_each(opened):
+    model = await opened(device="cpu,cpu")
+    await asyncio.gather(*[model.ask(asked("rolling", [FOX] * 20)) for _ in range(6)])
+    computed = [replica.scorer.reader.passes for replica in model.replicas]
+    assert all(computed)
+
+
+async def test_what_shares_no_prefixes_is_said(opened, caplog):
+    plain = await opened(share_prefixes="false")
+    shared = await opened()
+    requests = [Request(kind="loglikelihood", prompt=a, continuation=b) for a, b in PAIRS]
+    logprobs = [[r.logprob for r in await model.ask(requests)] for model in (plain, shared)]
+    assert logprobs[0] == pytest.approx(logprobs[1], rel=1e-4)
+    assert "shares no prefixes at all" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["batch=0", "batch_size=0", "batch_tokens=0", "prefix_mb=-1"])
+def test_sizes_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(InputError, match="must be at least"):
+        create(parse_model_spec(f"hf/gpt2?{wrong}"))

@@ -6,8 +6,10 @@ import random
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
+
+import torch
 
 from evalkit.models.hf_batches import Stopped
 from evalkit.models.hf_prefix import Prefixes

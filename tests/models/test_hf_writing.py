@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
+
+import torch
 
 from evalkit.models.hf_batches import Batches, Stopped
 from evalkit.models.hf_ends import Prompt
@@ -159,3 +161,14 @@ def test_writing_that_nobody_waits_for_ends(llama):
     one.stop.set()
     with pytest.raises(Stopped):
         generate(one, Numbers(), prompts(), Batches(4))
+
+
+def test_a_model_that_cannot_write_in_slots_is_left_to_the_library(llama, monkeypatch):
+    right = llama.model.rotary_emb.forward
+
+    def wrong(x, position_ids):  # as a model would whose single tokens all stand at one place
+        return right(x, position_ids if position_ids.shape[1] > 1 else position_ids * 0 + 11)
+
+    monkeypatch.setattr(llama.model.rotary_emb, "forward", wrong)
+    sharing = sharing_of(llama)
+    assert sharing.deepest is None and not sharing.writes
