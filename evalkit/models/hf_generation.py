@@ -22,37 +22,33 @@ from evalkit.models.hf_sampling import SeededChoice, is_greedy, warpers
 from evalkit.models.hf_writing import Writer
 from evalkit.records import Sampling
 
-#: What a generation configuration may ask for that only `generate` does.
-_OWN_WISHES = (
-    "repetition_penalty",
-    "encoder_repetition_penalty",
-    "no_repeat_ngram_size",
-    "encoder_no_repeat_ngram_size",
-    "bad_words_ids",
-    "min_length",
-    "min_new_tokens",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "sequence_bias",
-    "exponential_decay_length_penalty",
-    "guidance_scale",
-    "remove_invalid_values",
-    "token_healing",
-    "watermarking_config",
-    "typical_p",
-    "epsilon_cutoff",
-    "eta_cutoff",
-    "top_h",
-    "max_time",
-    "stop_strings",
-    "prompt_lookup_num_tokens",
-    "penalty_alpha",
-    "dola_layers",
-    "num_beams",
-    "num_beam_groups",
-)
+#: What a generation configuration may ask for that only `generate` does, and what asks nothing.
+_OWN_WISHES = {
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "num_beams": 1,
+    "num_beam_groups": 1,
+    "remove_invalid_values": False,
+    "token_healing": False,
+    "bad_words_ids": None,
+    "begin_suppress_tokens": None,
+    "dola_layers": None,
+    "exponential_decay_length_penalty": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "guidance_scale": None,
+    "max_time": None,
+    "min_new_tokens": None,
+    "penalty_alpha": None,
+    "prompt_lookup_num_tokens": None,
+    "sequence_bias": None,
+    "stop_strings": None,
+    "suppress_tokens": None,
+    "watermarking_config": None,
+}
 
 
 def generate(
@@ -79,10 +75,8 @@ def generate(
 
 def _has_own_wishes(config: Any) -> bool:
     """Whether answers depend on more than `evalkit.models.hf_writing` looks at."""
-    usual = type(config)()
     return any(
-        getattr(config, wish, None) not in (getattr(usual, wish, None), None, 0, 1, 1.0, False)
-        for wish in _OWN_WISHES
+        getattr(config, wish, None) not in (None, nothing) for wish, nothing in _OWN_WISHES.items()
     )
 
 

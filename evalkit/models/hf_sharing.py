@@ -99,7 +99,7 @@ def _writes(model: Any, masks: Masks) -> bool:
     """Whether rows that are written side by side in slots get the logits of each row alone."""
     import torch
 
-    forward, slots = Forward(model, masks), Slots()
+    forward, slots = Forward(model, masks), Slots(2)
     rows = [[_id(7 * row + place) for place in range(9 + 4 * row)] for row in range(2)]
     try:
         with torch.inference_mode():

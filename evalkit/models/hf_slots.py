@@ -12,18 +12,22 @@ from typing import Any
 from evalkit.models.hf_forward import Forward, Layers
 
 #: Places that are added to every slot when the longest is full.
-_BLOCK = 64
+BLOCK = 64
 
 
 class Slots:
     """The rows that are being written.
+
+    Args:
+        most: How many there can be at once.
 
     Attributes:
         lengths: The tokens of each row that were read.
         layers: One for each layer of the model, as `transformers`' cache takes them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.lengths: list[int] = []
         self.layers: list[_Layer] = []
 
@@ -33,17 +37,26 @@ class Slots:
         Args:
             layers: Its keys and values, `[heads, tokens, size of a head]`.
         """
-        length = layers[0][0].shape[-2]
-        self.layers = self.layers or [_Layer() for _ in layers]
+        self.layers = self.layers or [_Layer(self.most, *both) for both in layers]
         for layer, (keys, values) in zip(self.layers, layers, strict=True):
-            layer.add(keys, values)
-        self.lengths.append(length)
+            layer.put(len(self.lengths), keys, values)
+        self.lengths.append(layers[0][0].shape[-2])
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these."""
-        self.lengths = [self.lengths[row] for row in rows]
+    def drop(self, gone: Sequence[int]) -> list[int]:
+        """Take rows out; the last ones move to their places.
+
+        Returns:
+            Where each row that stays was before.
+        """
+        order = list(range(len(self.lengths)))
+        for place in sorted(gone, reverse=True):
+            last = order.pop()
+            if place < len(order):
+                order[place] = last
         for layer in self.layers:
-            layer.keep(rows)
+            layer.move([(new, old) for new, old in enumerate(order) if new != old])
+        self.lengths = [self.lengths[old] for old in order]
+        return order
 
     def cache(self) -> Any:
         """What the model is given for one step: one more token in every row."""
@@ -86,18 +99,22 @@ class _Layer:
     is_croppable = False
     is_initialized = True
 
-    def __init__(self) -> None:
-        self.keys: Any = None
-        self.values: Any = None
+    def __init__(self, most: int, keys: Any, values: Any) -> None:
+        self.keys, self.values = _empty(most, keys), _empty(most, values)
         self._at: Any = None
         self._used = 0
 
-    def add(self, keys: Any, values: Any) -> None:
-        self.keys = _stacked(self.keys, keys)
-        self.values = _stacked(self.values, values)
+    def put(self, row: int, keys: Any, values: Any) -> None:
+        """Put a row's keys and values at a place."""
+        length = keys.shape[-2]
+        self.keys, self.values = _with_room(self.keys, length), _with_room(self.values, length)
+        self.keys[row, :, :length] = keys
+        self.values[row, :, :length] = values
 
-    def keep(self, rows: Sequence[int]) -> None:
-        self.keys, self.values = self.keys[list(rows)], self.values[list(rows)]
+    def move(self, places: Sequence[tuple[int, int]]) -> None:
+        """Copy rows to new places, given as pairs of new and old."""
+        for new, old in places:
+            self.keys[new], self.values[new] = self.keys[old], self.values[old]
 
     def begin(self, at: Any, used: int) -> None:
         """Say where the next token of each row goes, and how many places are in use then."""
@@ -110,7 +127,8 @@ class _Layer:
         rows = torch.arange(len(self._at), device=self._at.device)
         self.keys[rows, :, self._at] = keys[:, :, 0]
         self.values[rows, :, self._at] = values[:, :, 0]
-        return self.keys[:, :, : self._used], self.values[:, :, : self._used]
+        used = slice(len(rows)), slice(None), slice(self._used)
+        return self.keys[used], self.values[used]
 
     def get_seq_length(self) -> int:
         return self._used - 1
@@ -119,25 +137,17 @@ class _Layer:
         return self._used - 1 + query_length, 0
 
 
-def _stacked(rows: Any, row: Any) -> Any:
-    """`rows` and one more, all as long as the longest."""
-    import torch
-
-    if rows is None or not len(rows):
-        return _with_room(row[None], row.shape[-2] + 1)
-    rows = _with_room(rows, row.shape[-2])
-    more = torch.zeros_like(rows[:1])
-    more[0, :, : row.shape[-2]] = row
-    return torch.cat([rows, more])
+def _empty(rows: int, like: Any) -> Any:
+    """Room for so many rows like this one, `[heads, tokens, size of a head]`."""
+    heads, tokens, size = like.shape
+    return like.new_zeros(rows, heads, tokens + BLOCK, size)
 
 
 def _with_room(rows: Any, places: int) -> Any:
     """`rows` with at least so many places; those that are not written yet hold zeros."""
-    import torch
-
     if rows.shape[-2] >= places:
         return rows
-    shape = (*rows.shape[:-2], places + _BLOCK, rows.shape[-1])
-    larger = torch.zeros(shape, dtype=rows.dtype, device=rows.device)
+    shape = (*rows.shape[:-2], places + BLOCK, rows.shape[-1])
+    larger = rows.new_zeros(shape)
     larger[..., : rows.shape[-2], :] = rows
     return larger

@@ -16,7 +16,7 @@ from evalkit.models.hf_ends import Answer, Ends, Prompt
 from evalkit.models.hf_forward import Layers, layout
 from evalkit.models.hf_reader import Read, Reader
 from evalkit.models.hf_sampling import SeededChoice, is_greedy, warpers
-from evalkit.models.hf_slots import Slots, step
+from evalkit.models.hf_slots import BLOCK, Slots, step
 from evalkit.models.hf_tree import Pass
 from evalkit.models.hf_wants import Wanted
 
@@ -27,6 +27,10 @@ class _Started(NamedTuple):
     prompt: int
     logits: Any
     layers: Layers
+
+
+class _ReadLess(Exception):
+    """Memory ran out while prompts were read; they are to be read in smaller passes."""
 
 
 class _Row:
@@ -75,9 +79,9 @@ class Writer:
     def _written(self) -> bool:
         """Write what is not answered yet; False where memory ran out on the way."""
         missing = [index for index in range(len(self.prompts)) if index not in self.answers]
-        slots, rows = Slots(), list[_Row]()
-        started = self._started(missing)
         most = self._most_rows(missing)
+        slots, rows = Slots(most), list[_Row]()
+        started = self._started(missing)
         try:
             while True:
                 while len(rows) < most and (one := next(started, None)) is not None:
@@ -85,10 +89,10 @@ class Writer:
                 if not rows:
                     return True
                 self._step(rows, slots)
-        except MemoryError:
-            raise
+        except _ReadLess:
+            return False
         except Exception as error:
-            if not is_out_of_memory(error):
+            if isinstance(error, MemoryError) or not is_out_of_memory(error):
                 raise
             if len(rows) <= 1:
                 raise too_large() from error
@@ -98,8 +102,9 @@ class Writer:
     def _most_rows(self, missing: Sequence[int]) -> int:
         """Rows whose keys and values fit under the limit even where all answers are long."""
         longest = max((len(self.prompts[i].ids) + self.prompts[i].room for i in missing), default=1)
-        each = max(1, longest * self.reader.bytes_per_token())
-        return max(1, min(self.reader.limits.rows, self.reader.prefixes.limit // each))
+        each = max(1, (longest + BLOCK) * self.reader.bytes_per_token())
+        most = min(len(missing), self.reader.limits.rows, self.reader.prefixes.limit // each)
+        return max(1, most)
 
     # --- reading prompts -------------------------------------------------------------
 
@@ -116,7 +121,11 @@ class Writer:
                 for want in wanted.take(node)
             )
             places = sorted({place for place, _, _ in ended})
-            found = self.reader.read(wanted.tree, one, rows, places, keep=True)
+            try:
+                found = self.reader.read(wanted.tree, one, rows, places, keep=True)
+            except Exception as error:
+                self.reader.shrink(error, wanted.tree, one, len(missing))
+                raise _ReadLess from error
             while ended:
                 place, prompt, node = ended.popleft()
                 layers = _layers_of(wanted, one, found, place[0], node)
@@ -139,14 +148,13 @@ class Writer:
             raise Stopped
         logits = step(self.reader.forward, slots, [row.written[-1] for row in rows])
         tokens = self._chosen(logits, rows)
-        going = [
+        gone = [
             place
             for place, (row, token) in enumerate(zip(rows, tokens, strict=True))
-            if not self._ended(row, token)
+            if self._ended(row, token)
         ]
-        if len(going) < len(rows):
-            rows[:] = [rows[place] for place in going]
-            slots.keep(going)
+        if gone:
+            rows[:] = [rows[place] for place in slots.drop(gone)]
 
     def _chosen(self, logits: Any, rows: Sequence[_Row]) -> list[int]:
         if self.choice is not None:

@@ -139,6 +139,15 @@ def test_writing_goes_on_with_fewer_rows_after_memory_ran_out(llama):
     assert found == written(llama, prompts()) and network.refused == 1
 
 
+def test_prompts_are_read_in_smaller_passes_after_memory_ran_out(llama):
+    class Small(Cramped):
+        generation_config = llama.generation_config
+
+    network, asked = Small(llama, 42), prompts(count=20)
+    found = written(network, asked, sharing=Sharing(None))
+    assert found == written(llama, asked) and network.refused >= 1
+
+
 def test_rows_in_progress_stay_under_the_limit(llama):
     widest = []
 
@@ -150,7 +159,7 @@ def test_rows_in_progress_stay_under_the_limit(llama):
             return self.network(ids, **options)
 
     network = Watched(llama, 0)
-    each = reader(llama).bytes_per_token() * 70
+    each = reader(llama).bytes_per_token() * 130
     found = written(network, prompts(), rows=8, limit=2 * each, sharing=Sharing(None))
     assert found == written(llama, prompts()) and max(widest) == 2
 
