@@ -149,7 +149,8 @@ class Forward:
         device = self.model.device
         options: dict[str, Any] = {} if shape is None else dict(shape)
         if self._keeps:
-            options["logits_to_keep"] = torch.tensor(wanted or [len(ids) - 1], device=device)
+            # on the CPU, since a model on several devices ends on another than it begins on
+            options["logits_to_keep"] = torch.tensor(wanted or [len(ids) - 1])
         output = self.model(
             torch.tensor([ids], device=device),
             past_key_values=_cache(prefix.layers if prefix else []),

@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 from evalkit.models.hf_tree import common_prefix
 
 
+#: Prefixes that are kept at most: each row is compared with all of them.
+MOST_PREFIXES = 64
+
+
 class Kept(NamedTuple):
     """A prefix whose keys and values are at hand.
 
@@ -56,7 +60,7 @@ class Prefixes:
         size = kv_bytes(layers)
         if ids in self._kept or size > self.limit:
             return
-        while self.bytes + size > self.limit:
+        while self.bytes + size > self.limit or len(self._kept) >= MOST_PREFIXES:
             self.bytes -= kv_bytes(self._kept.popitem(last=False)[1])
         self._kept[ids] = layers
         self.bytes += size

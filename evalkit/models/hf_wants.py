@@ -92,7 +92,8 @@ class Wanted:
         known: Callable[[Ids], int],
     ) -> None:
         rows = {index: row_of(pairs[index]) for index in chosen}
-        beginnings = {_beginning(pairs[i], row, known) for i, row in rows.items()} - {()}
+        at_hand = {row: known(row) for row in set(rows.values())}
+        beginnings = {_beginning(pairs[i], row, at_hand[row]) for i, row in rows.items()} - {()}
         self.tree = Tree(sorted({*rows.values(), *beginnings}))
         places = {row: place for place, row in enumerate(self.tree.rows)}
         self._wants: dict[int, list[Want]] = {}
@@ -133,9 +134,9 @@ def row_of(pair: Pair) -> Ids:
     return tuple(pair[0] + pair[1][:-1])
 
 
-def _beginning(pair: Pair, row: Ids, known: Callable[[Ids], int]) -> Ids:
+def _beginning(pair: Pair, row: Ids, known: int) -> Ids:
     """What need not be computed of a row; nothing where it is too little to matter."""
-    length = min(known(row), len(pair[0]) - 1)
+    length = min(known, len(pair[0]) - 1)
     return row[:length] if length * WORTH_KEEPING >= len(row) else ()
 
 
