@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from evalkit.models.hf_tree import common_prefix
 
-
 #: Prefixes that are kept at most: each row is compared with all of them.
 MOST_PREFIXES = 64
 
