@@ -39,6 +39,7 @@ async def ask_all(path, faults: Faults, settings: EngineSettings):
         model = create_model(parse_model_spec(f"vllm/local-model?base_url={server.base_url}"))
         await model.open()
         probes = server.stats.received
+        server.stats.faults.clear()  # those that met the questions about the server itself
         job = Job(model=model, load=lambda: ChatTask(NUMBER), name="chat")
         try:
             outcome = await collected.run(journal, job, settings=settings)

@@ -165,7 +165,9 @@ def test_what_cannot_draw_is_steady(how):
     assert is_steady(how)
 
 
-@pytest.mark.parametrize("how", ["{{choices | random}}", len, is_steady], ids=["template", "builtin", "function"])
+@pytest.mark.parametrize(
+    "how", ["{{choices | random}}", len, is_steady], ids=["template", "builtin", "function"]
+)
 def test_what_may_draw_or_cannot_be_read_is_not(how):
     assert not is_steady(how)  # the file of `is_steady` names chance, to look for it
 
