@@ -7,13 +7,23 @@ llama.cpp's own server runs inside this process on a free loopback port, behind 
 it owns the chat template, the slots and the stop strings, and a dropped connection ends an
 answer that nobody waits for. It gives no log-probabilities of a prompt, so `loglikelihood` is
 not among its capabilities.
+
+What several prompts have in common at their beginning is computed once: what was computed stays
+in the slots, and what would be overwritten there is kept aside (up to `KEPT_MIB`, the oldest go
+first). A prompt that shares far more with one that is being answered than with those before
+waits for it. This must not change an answer, nor must it matter which request was first or what
+the other slots do. So attention runs through the one kernel whose results do not depend on the
+batch (`llamacpp_runtime`), and whether the model's weights have such kernels too is tried when it
+is opened (`llamacpp_steady`). Quantised weights mostly do: those of the embedded model, and all
+of Q4_0, Q5_0, Q5_1, Q8_0 and Q3_K to Q6_K that were tried on x86. Float weights (F32, F16, BF16)
+do not: such a model answers one request at a time, and computes every prompt whole, unless the
+spec says otherwise; then the model's identity says so, for its answers depend on order and time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
 import secrets
 import urllib.request
 from collections.abc import Sequence
@@ -28,6 +38,9 @@ from evalkit.errors import InputError, RequestError, UnknownNameError
 from evalkit.models import embedded
 from evalkit.models.hf_identity import file_fingerprint
 from evalkit.models.llamacpp_gguf import context_length
+from evalkit.models.llamacpp_prefixes import Prefixes
+from evalkit.models.llamacpp_runtime import ATTENTION, Setup, drop, on_cpu, start
+from evalkit.models.llamacpp_steady import is_steady
 from evalkit.models.parameters import estimate_tokens
 from evalkit.models.protocol import Capabilities
 from evalkit.models.server_client import ServerClient
@@ -40,6 +53,9 @@ Json = dict[str, Any]
 _DEFAULT_CONTEXT = 32768
 #: The most that one answer may take; small machines are slow.
 _TIMEOUT_S = 3600.0
+_SLOTS = 2
+#: A prompt that begins like no other.
+_OTHER = "\n"
 #: llama.cpp draws its own seed when it is told this one.
 _SEEDS = (1 << 32) - 1
 
@@ -52,18 +68,19 @@ class LlamaCppParams(Record, frozen=True, kw_only=True):
         threads: CPU threads; None takes all cores that this process may use but one, which is
             left to the rest of the run: llama.cpp's threads wait for each other at every step, and
             one that shares its core slows all of them down.
-        slots: Answers written at the same time.
+        slots: Answers written at the same time; None takes two, or one where another answer
+            beside it could change it.
         seed: For sampled answers whose request sets none.
-        prompt_cache: Reuses the computation of a prompt's beginning that it shares with the slot's
-            last one. Faster, but then a greedy answer can differ with the order of the requests.
+        prompt_cache: Whether a prompt's beginning that was computed before is computed again;
+            None computes it again only where the cache could change an answer.
         gpu_layers: Layers put on a GPU, for builds of xllamacpp that have one.
     """
 
     n_ctx: int | None = None
     threads: int | None = None
-    slots: int = 2
+    slots: int | None = None
     seed: int = 0
-    prompt_cache: bool = False
+    prompt_cache: bool | None = None
     gpu_layers: int = -1
 
 
@@ -95,12 +112,14 @@ class LlamaCppModel:
 
     def __init__(self, source: str, params: LlamaCppParams, *, name: str = "") -> None:
         self.source, self.params, self.name = source, params, name or f"llamacpp/{source}"
-        self.concurrency = params.slots
+        self._slots = self.concurrency = params.slots or _SLOTS
         self.identity = {"provider": "llamacpp", "name": Path(source).name}
         self.capabilities = Capabilities(chat=True, text=True)
         self._server: Any = None
         self._client: ServerClient | None = None
         self._key = secrets.token_urlsafe(24)
+        self._prefixes = Prefixes()
+        self._cache, self._room = False, asyncio.Semaphore(self._slots)
 
     async def open(self) -> None:
         """Fetch the embedded model if that is the one, and start llama.cpp.
@@ -112,11 +131,13 @@ class LlamaCppModel:
             return
         path = await asyncio.to_thread(model_path, self.source)
         n_ctx = self.params.n_ctx or min(context_length(path), _DEFAULT_CONTEXT)
-        self._server = await asyncio.to_thread(_start, path, n_ctx, self.params, self._key)
+        self._server = await asyncio.to_thread(start, self._setup(path, n_ctx), self._key)
         self._client = ServerClient(label=self.name, key=self._key, timeout_s=_TIMEOUT_S)
         await self._client.open()
         self.capabilities = await self._capabilities()
-        self.identity |= await asyncio.to_thread(self._details, path, n_ctx)
+        steady = await is_steady(self._client, self._server.listening_address, n_ctx)
+        self._settle(steady)
+        self.identity |= await asyncio.to_thread(self._details, path, n_ctx, steady)
 
     async def ask(self, requests: Sequence[Request]) -> list[Response]:
         """Answer requests to generate, one after another.
@@ -145,30 +166,66 @@ class LlamaCppModel:
             await self._client.close()
         server, self._server, self._client = self._server, None, None
         # its destructor waits for its threads, so it must not run on the event loop
-        await asyncio.to_thread(_drop, [server])
+        await asyncio.to_thread(drop, [server])
         del server
 
     async def _generate(self, request: Request) -> Response:
         if request.kind != "generate":
             raise RequestError(f"{self.name} gives no log-probabilities of a prompt")
-        assert self._client is not None, "open() comes first"
         body = _sampling(request.sampling, request.repeat, self.params.seed)
-        body["cache_prompt"] = self.params.prompt_cache
-        address = self._server.listening_address
+        body["cache_prompt"] = self._cache
+        if not self._cache:
+            async with self._room:
+                return await self._post(request, body)
+        async with self._prefixes.turn(request) as turn, self._room:
+            response = await self._post(request, body)
+            if turn.awaited and self._slots > 1:
+                await self._publish()
+        return response
+
+    async def _post(self, request: Request, body: Json) -> Response:
         if isinstance(request.prompt, str):
             if not request.prompt:
                 raise RequestError("The prompt is empty")
-            answer = await self._client.post(
-                f"{address}/v1/completions", body | {"prompt": request.prompt}
+            return text_response(
+                await self._send("/v1/completions", body | {"prompt": request.prompt})
             )
-            return text_response(answer)
         body["messages"] = chat_messages(request.prompt)
         if request.tools:
             body["tools"] = tool_definitions(request.tools)
-        answer = await self._client.post(f"{address}/v1/chat/completions", body)
+        answer = await self._send("/v1/chat/completions", body)
         last = request.prompt[-1]
         prefill = last.content if last.role == "assistant" else ""
         return _without_prefill(chat_response(answer), prefill)
+
+    async def _publish(self) -> None:
+        """Have what the slot just computed kept aside, where another slot finds it.
+
+        llama.cpp keeps the contents of all idle slots when it starts a request, so one of a
+        single token to an idle slot does.
+        """
+        body = {"prompt": _OTHER, "n_predict": 1, "temperature": 0, "cache_prompt": True}
+        await self._send("/completion", body)
+
+    async def _send(self, path: str, body: Json) -> bytes:
+        assert self._client is not None, "open() comes first"
+        return await self._client.post(f"{self._server.listening_address}{path}", body)
+
+    def _setup(self, path: Path, n_ctx: int) -> Setup:
+        return Setup(
+            path=path,
+            n_ctx=n_ctx,
+            slots=self._slots,
+            threads=self.params.threads,
+            gpu_layers=self.params.gpu_layers,
+            keep_prompts=self.params.prompt_cache is not False,
+        )
+
+    def _settle(self, steady: bool) -> None:
+        """Choose what cannot change an answer, where the spec does not choose."""
+        wish = self.params.prompt_cache
+        self._cache = steady if wish is None else wish
+        self._room = asyncio.Semaphore(self._slots if steady else self.params.slots or 1)
 
     async def _capabilities(self) -> Capabilities:
         assert self._client is not None
@@ -183,12 +240,15 @@ class LlamaCppModel:
             context_length=props["default_generation_settings"]["n_ctx"],
         )
 
-    def _details(self, path: Path, n_ctx: int) -> dict[str, str]:
+    def _details(self, path: Path, n_ctx: int, steady: bool) -> dict[str, str]:
+        slots = self.params.slots or 1
         details = {
             "weights": file_fingerprint(path),
             "n_ctx": str(n_ctx),
             "runtime": f"xllamacpp {version('xllamacpp')}",
-            "prompt_cache": "on" if self.params.prompt_cache else "",
+            "attention": ATTENTION if on_cpu(self.params.gpu_layers) else "",
+            "prompt_cache": "on" if self._cache and not steady else "",
+            "slots": str(slots) if slots > 1 and not steady else "",
             "seed": str(self.params.seed or ""),
         }
         return {key: value for key, value in details.items() if value}
@@ -209,36 +269,6 @@ def model_path(source: str) -> Path:
     raise UnknownNameError(
         "GGUF model", source, [embedded.NAME], f"Known: {embedded.NAME}, or the path of a file."
     )
-
-
-def _start(path: Path, n_ctx: int, params: LlamaCppParams, key: str) -> Any:
-    import xllamacpp
-
-    options = xllamacpp.CommonParams()
-    options.model.path, options.model_alias = str(path), path.name
-    # llama.cpp divides the context among its slots
-    options.n_parallel, options.n_ctx = params.slots, n_ctx * params.slots
-    options.hostnames, options.port, options.api_keys = ["127.0.0.1"], 0, [key]
-    options.verbosity = -1
-    options.warmup = options.ui = options.endpoint_slots = options.fit_params = False
-    options.n_gpu_layers = params.gpu_layers
-    threads = params.threads or max(1, _cores() - 1)
-    for pool in (options.cpuparams, options.cpuparams_batch):
-        pool.n_threads, pool.poll = threads, 0  # idle threads sleep: other work shares the cores
-    try:
-        return xllamacpp.Server(options)
-    except (RuntimeError, ValueError, MemoryError) as error:
-        raise InputError(f"llama.cpp cannot load {path}: {error}") from error
-
-
-def _drop(server: list[Any]) -> None:
-    server.clear()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _sampling(sampling: Sampling, repeat: int, seed: int) -> Json:
