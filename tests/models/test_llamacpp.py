@@ -99,6 +99,14 @@ async def model(weights):
     await model.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def uncached(weights):
+    model = create(parse_model_spec(f"{NAME}?n_ctx=1024&threads=1&prompt_cache=false&slots=1"))
+    await model.open()
+    yield model
+    await model.close()
+
+
 async def answer(model, prompt, sampling=SHORT, **fields):
     (response,) = await model.ask(
         [Request(kind="generate", prompt=prompt, sampling=sampling, **fields)]
@@ -143,6 +151,67 @@ async def test_greedy_answers_do_not_depend_on_neighbours_or_order(model):
     alone = [(await answer(model, prompt)).text for prompt in prompts]
     together = await asyncio.gather(*(answer(model, prompt) for prompt in reversed(prompts)))
     assert [response.text for response in reversed(together)] == alone
+
+
+#: Worked examples, more than a batch of llama.cpp's attention and of its prompt holds alone.
+HEADER = "".join(
+    f"Question: A farmer has {hens} hens that lay {eggs} eggs a day. How many are that a week?\n"
+    f"Answer: {hens} hens lay {hens * eggs} eggs a day, so it is 7 * {hens * eggs} a week.\n\n"
+    for hens, eggs in [(12, 2), (18, 3), (30, 1), (6, 5)]
+)
+
+
+def documents(kind, count=4):
+    """Prompts with one header, as text or as messages."""
+    texts = [f"{HEADER}Question: What is {i + 20} minus {i}?\nAnswer:" for i in range(count)]
+    if kind == "text":
+        return texts
+    return [(Message(role="user", content=text),) for text in texts]
+
+
+def computed(responses):
+    return sum(r.usage.input_tokens - r.usage.cached_tokens for r in responses)
+
+
+@pytest.mark.model
+@loaded_once
+@pytest.mark.parametrize("kind", ["text", "chat"])
+async def test_a_header_is_computed_once_for_all_documents_and_slots(model, kind):
+    responses = await asyncio.gather(*(answer(model, prompt) for prompt in documents(kind)))
+    header = model.count_tokens(HEADER)
+    own = sum(response.usage.input_tokens - header for response in responses)
+    # text and what follows may share a token at the seam, and something is always computed
+    assert computed(responses) <= header + own + len(responses)
+
+
+@pytest.mark.model
+@loaded_once
+async def test_a_header_is_found_again_after_another_was_asked(model):
+    await answer(model, documents("text")[0])
+    for i in range(2):
+        await answer(model, f"{i} is a number, and after it comes another. " * 8)
+    again = await answer(model, documents("text")[1])
+    assert again.usage.cached_tokens >= model.count_tokens(HEADER) - 1
+
+
+@pytest.mark.model
+@loaded_once
+@pytest.mark.parametrize("kind", ["text", "chat"])
+async def test_answers_are_those_of_a_model_without_a_cache_in_any_order(model, uncached, kind):
+    prompts = documents(kind, 3)
+    plain = [await answer(uncached, prompt) for prompt in prompts]
+    assert computed(plain) == sum(response.usage.input_tokens for response in plain)
+    forth = await asyncio.gather(*(answer(model, prompt) for prompt in prompts))
+    back = await asyncio.gather(*(answer(model, prompt) for prompt in reversed(prompts)))
+    texts = [response.text for response in plain]
+    assert [response.text for response in forth] == texts
+    assert [response.text for response in reversed(back)] == texts
+
+
+@pytest.mark.model
+@loaded_once
+async def test_a_cache_that_changes_no_answer_is_not_part_of_the_identity(model, uncached):
+    assert model.identity == uncached.identity
 
 
 @pytest.mark.model
