@@ -21,6 +21,10 @@ from evalkit.records import Record
 ATTENTION = "keys and values in bfloat16"
 #: What the prompts of earlier requests may take outside the slots, in MiB, where they are kept.
 KEPT_MIB = 512
+#: The share of a prompt that a slot must hold already for the request to go there unseen. Below
+#: it llama.cpp also looks through the prompts kept aside; its own 0.1 is what any two prompts
+#: of one chat template have in common.
+_ALIKE = 0.5
 
 
 class Setup(Record, frozen=True, kw_only=True):
@@ -85,6 +89,7 @@ def _options(setup: Setup, key: str) -> Any:
     options.warmup = options.ui = options.endpoint_slots = options.fit_params = False
     options.n_gpu_layers = setup.gpu_layers
     options.cache_ram_mib = KEPT_MIB if setup.keep_prompts else 0
+    options.slot_prompt_similarity = _ALIKE
     if on_cpu(setup.gpu_layers):
         options.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
         options.cache_type_k = options.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
