@@ -13,11 +13,11 @@ in the slots, and what would be overwritten there is kept aside (up to `KEPT_MIB
 first). A prompt that shares far more with one that is being answered than with those before
 waits for it. This must not change an answer, nor must it matter which request was first or what
 the other slots do. So attention runs through the one kernel whose results do not depend on the
-batch (`llamacpp_runtime`), and whether the model's weights have such kernels too is tried when it
-is opened (`llamacpp_steady`). Quantised weights mostly do: those of the embedded model, and all
-of Q4_0, Q5_0, Q5_1, Q8_0 and Q3_K to Q6_K that were tried on x86. Float weights (F32, F16, BF16)
-do not: such a model answers one request at a time, and computes every prompt whole, unless the
-spec says otherwise; then the model's identity says so, for its answers depend on order and time.
+batch (`llamacpp_runtime`), and whether the model's weights have such kernels too is looked up and
+tried when it is opened (`llamacpp_steady`). Those of the embedded model have, as do all of Q4_0,
+Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL. Float weights and K-quants have not: such a model answers one
+request at a time and computes every prompt whole, unless the spec says otherwise; then the
+model's identity says so too, for its answers depend on order and time.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from evalkit.config.model_spec import ModelSpec, read_params
 from evalkit.errors import InputError, RequestError, UnknownNameError
 from evalkit.models import embedded
 from evalkit.models.hf_identity import file_fingerprint
-from evalkit.models.llamacpp_gguf import context_length
+from evalkit.models.llamacpp_gguf import read_header
 from evalkit.models.llamacpp_prefixes import Prefixes
 from evalkit.models.llamacpp_runtime import ATTENTION, Setup, drop, on_cpu, start
-from evalkit.models.llamacpp_steady import is_steady
+from evalkit.models.llamacpp_steady import has_steady_types, is_steady
 from evalkit.models.parameters import estimate_tokens
 from evalkit.models.protocol import Capabilities
 from evalkit.models.server_client import ServerClient
@@ -130,12 +130,15 @@ class LlamaCppModel:
         if self._server is not None:
             return
         path = await asyncio.to_thread(model_path, self.source)
-        n_ctx = self.params.n_ctx or min(context_length(path), _DEFAULT_CONTEXT)
+        header = await asyncio.to_thread(read_header, path)
+        n_ctx = self.params.n_ctx or min(header.context_length, _DEFAULT_CONTEXT)
         self._server = await asyncio.to_thread(start, self._setup(path, n_ctx), self._key)
         self._client = ServerClient(label=self.name, key=self._key, timeout_s=_TIMEOUT_S)
         await self._client.open()
         self.capabilities = await self._capabilities()
-        steady = await is_steady(self._client, self._server.listening_address, n_ctx)
+        steady = has_steady_types(header) and await is_steady(
+            self._client, self._server.listening_address, n_ctx
+        )
         self._settle(steady)
         self.identity |= await asyncio.to_thread(self._details, path, n_ctx, steady)
 

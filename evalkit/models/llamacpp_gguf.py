@@ -6,10 +6,12 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from evalkit.errors import InputError
+from evalkit.records import Record
 
 _FIXED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
@@ -17,32 +19,57 @@ _STRING, _ARRAY = 8, 9
 _LONGEST_NAME = 1 << 16
 
 
-def context_length(path: Path) -> int:
-    """The context length that the model in `path` was trained for, in tokens.
+class GgufHeader(Record, frozen=True, kw_only=True):
+    """What is needed of a header.
+
+    Args:
+        context_length: What the model was trained for, in tokens.
+        matrix_types: The types (ggml's numbers) of all tensors of two dimensions and more.
+        whole: Whether the file holds all tensors of the model.
+    """
+
+    context_length: int
+    matrix_types: frozenset[int]
+    whole: bool
+
+
+def read_header(path: Path) -> GgufHeader:
+    """The header of the model in `path`.
 
     Raises:
         InputError: It is not a GGUF file of a language model.
     """
     try:
         with path.open("rb") as stream:
-            return _context_length(stream)
+            return _header(stream)
     except (ValueError, KeyError, struct.error, UnicodeDecodeError):
         raise InputError(f"{path} is not a GGUF file of a language model") from None
 
 
-def _context_length(stream: BinaryIO) -> int:
+def _header(stream: BinaryIO) -> GgufHeader:
     if stream.read(4) != b"GGUF" or _number(stream, "I") < 2:
         raise ValueError
-    _number(stream, "Q")  # the number of tensors
-    architecture = None
-    for _ in range(_number(stream, "Q")):
+    tensors, entries = _number(stream, "Q"), _number(stream, "Q")
+    known = {}
+    for _ in range(entries):
         key = _text(stream)
-        value = _value(stream, _number(stream, "I"))
-        if key == "general.architecture":
-            architecture = value
-        if architecture and key == f"{architecture}.context_length":
-            return int(value)
-    raise ValueError
+        known[key] = _value(stream, _number(stream, "I"))
+    return GgufHeader(
+        context_length=int(known[f"{known['general.architecture']}.context_length"]),
+        matrix_types=frozenset(_matrix_types(stream, tensors)),
+        whole=(known.get("split.count") or 1) == 1,
+    )
+
+
+def _matrix_types(stream: BinaryIO, tensors: int) -> Iterator[int]:
+    for _ in range(tensors):
+        _text(stream)
+        dimensions = _number(stream, "I")
+        stream.seek(8 * dimensions, 1)
+        kind = _number(stream, "I")
+        stream.seek(8, 1)  # where its data begins
+        if dimensions > 1:
+            yield kind
 
 
 def _value(stream: BinaryIO, kind: int) -> Any:

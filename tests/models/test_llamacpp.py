@@ -13,7 +13,8 @@ import pytest_asyncio
 from evalkit.config.model_spec import parse_model_spec
 from evalkit.errors import DataError, InputError, RequestError, UnknownNameError
 from evalkit.models.llamacpp import create
-from evalkit.models.llamacpp_gguf import context_length
+from evalkit.models.llamacpp_gguf import read_header
+from evalkit.models.llamacpp_steady import has_steady_types
 from evalkit.records import Message, Request, Sampling
 
 pytest.importorskip("xllamacpp")
@@ -25,8 +26,8 @@ SHORT = Sampling(max_tokens=8)
 SPIDER = (Message(role="user", content="How many legs has a spider?"),)
 
 
-def gguf(*entries, magic=b"GGUF"):
-    """The header of a GGUF file with string, number and array entries."""
+def gguf(*entries, magic=b"GGUF", tensors=()):
+    """The header of a GGUF file with string, number and array entries, and such tensors."""
 
     def text(value):
         return struct.pack("<Q", len(value)) + value.encode()
@@ -39,7 +40,11 @@ def gguf(*entries, magic=b"GGUF"):
         return struct.pack("<II", 4, item)
 
     body = b"".join(text(key) + value(item) for key, item in entries)
-    return magic + struct.pack("<IQQ", 3, 0, len(entries)) + body
+    infos = b"".join(
+        text(f"t{i}") + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, 0)
+        for i, (shape, kind) in enumerate(tensors)
+    )
+    return magic + struct.pack("<IQQ", 3, len(tensors), len(entries)) + body + infos
 
 
 HEADER = gguf(
@@ -49,7 +54,27 @@ HEADER = gguf(
 
 def test_the_context_length_stands_in_the_header(tmp_path):
     (tmp_path / "m.gguf").write_bytes(HEADER)
-    assert context_length(tmp_path / "m.gguf") == 2048
+    assert read_header(tmp_path / "m.gguf").context_length == 2048
+
+
+ENTRIES = (("general.architecture", "llama"), ("llama.context_length", 2048))
+F32, F16, Q4_1, Q8_0, Q4_K = 0, 1, 3, 8, 12
+
+
+@pytest.mark.parametrize(
+    ("kinds", "steady"), [((Q4_1, Q8_0), True), ((Q4_1, Q4_K), False), ((F16,), False)]
+)
+def test_the_types_of_the_matrices_say_whether_the_batch_matters(tmp_path, kinds, steady):
+    tensors = [((64,), F32), *(((64, 64), kind) for kind in kinds)]
+    (tmp_path / "m.gguf").write_bytes(gguf(*ENTRIES, tensors=tensors))
+    header = read_header(tmp_path / "m.gguf")
+    assert header.matrix_types == set(kinds) and has_steady_types(header) == steady
+
+
+def test_of_one_file_of_several_nothing_is_known(tmp_path):
+    content = gguf(*ENTRIES, ("split.count", 2), tensors=[((64, 64), Q4_1)])
+    (tmp_path / "m.gguf").write_bytes(content)
+    assert not has_steady_types(read_header(tmp_path / "m.gguf"))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +179,7 @@ async def test_greedy_answers_do_not_depend_on_neighbours_or_order(model):
 
 
 #: Worked examples, more than a batch of llama.cpp's attention and of its prompt holds alone.
-HEADER = "".join(
+EXAMPLES = "".join(
     f"Question: A farmer has {hens} hens that lay {eggs} eggs a day. How many are that a week?\n"
     f"Answer: {hens} hens lay {hens * eggs} eggs a day, so it is 7 * {hens * eggs} a week.\n\n"
     for hens, eggs in [(12, 2), (18, 3), (30, 1), (6, 5)]
@@ -163,7 +188,7 @@ HEADER = "".join(
 
 def documents(kind, count=4):
     """Prompts with one header, as text or as messages."""
-    texts = [f"{HEADER}Question: What is {i + 20} minus {i}?\nAnswer:" for i in range(count)]
+    texts = [f"{EXAMPLES}Question: What is {i + 20} minus {i}?\nAnswer:" for i in range(count)]
     if kind == "text":
         return texts
     return [(Message(role="user", content=text),) for text in texts]
@@ -178,7 +203,7 @@ def computed(responses):
 @pytest.mark.parametrize("kind", ["text", "chat"])
 async def test_a_header_is_computed_once_for_all_documents_and_slots(model, kind):
     responses = await asyncio.gather(*(answer(model, prompt) for prompt in documents(kind)))
-    header = model.count_tokens(HEADER)
+    header = model.count_tokens(EXAMPLES)
     own = sum(response.usage.input_tokens - header for response in responses)
     # text and what follows may share a token at the seam, and something is always computed
     assert computed(responses) <= header + own + len(responses)
@@ -187,7 +212,7 @@ async def test_a_header_is_computed_once_for_all_documents_and_slots(model, kind
 @pytest.mark.model
 @loaded_once
 async def test_headers_are_found_again_whatever_was_asked_in_between(model):
-    headers = [HEADER.replace("farmer", keeper) for keeper in ("miller", "baker")]
+    headers = [EXAMPLES.replace("farmer", keeper) for keeper in ("miller", "baker")]
 
     async def ask(text):
         return await answer(model, (Message(role="user", content=text),), Sampling(max_tokens=1))
