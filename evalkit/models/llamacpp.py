@@ -68,11 +68,11 @@ class LlamaCppParams(Record, frozen=True, kw_only=True):
         threads: CPU threads; None takes all cores that this process may use but one, which is
             left to the rest of the run: llama.cpp's threads wait for each other at every step, and
             one that shares its core slows all of them down.
-        slots: Answers written at the same time; None takes two, or one where another answer
-            beside it could change it.
+        slots: Answers written at the same time; None takes two, or one where two could change
+            each other.
         seed: For sampled answers whose request sets none.
-        prompt_cache: Whether a prompt's beginning that was computed before is computed again;
-            None computes it again only where the cache could change an answer.
+        prompt_cache: Whether what was computed for a prompt's beginning is used again; None uses
+            it where that cannot change an answer.
         gpu_layers: Layers put on a GPU, for builds of xllamacpp that have one.
     """
 
@@ -112,14 +112,14 @@ class LlamaCppModel:
 
     def __init__(self, source: str, params: LlamaCppParams, *, name: str = "") -> None:
         self.source, self.params, self.name = source, params, name or f"llamacpp/{source}"
-        self._slots = self.concurrency = params.slots or _SLOTS
+        self.concurrency = params.slots or _SLOTS
         self.identity = {"provider": "llamacpp", "name": Path(source).name}
         self.capabilities = Capabilities(chat=True, text=True)
         self._server: Any = None
         self._client: ServerClient | None = None
         self._key = secrets.token_urlsafe(24)
         self._prefixes = Prefixes()
-        self._cache, self._room = False, asyncio.Semaphore(self._slots)
+        self._settle(steady=False)
 
     async def open(self) -> None:
         """Fetch the embedded model if that is the one, and start llama.cpp.
@@ -132,15 +132,15 @@ class LlamaCppModel:
         path = await asyncio.to_thread(model_path, self.source)
         header = await asyncio.to_thread(read_header, path)
         n_ctx = self.params.n_ctx or min(header.context_length, _DEFAULT_CONTEXT)
-        self._server = await asyncio.to_thread(start, self._setup(path, n_ctx), self._key)
+        self._settle(on_cpu(self.params.gpu_layers) and has_steady_types(header))
+        setup = self._setup(path, n_ctx)
+        self._server = await asyncio.to_thread(start, setup, self._key)
         self._client = ServerClient(label=self.name, key=self._key, timeout_s=_TIMEOUT_S)
         await self._client.open()
         self.capabilities = await self._capabilities()
-        steady = has_steady_types(header) and await is_steady(
-            self._client, self._server.listening_address, n_ctx
-        )
-        self._settle(steady)
-        self.identity |= await asyncio.to_thread(self._details, path, n_ctx, steady)
+        if self._steady:
+            self._settle(await is_steady(self._client, self._server.listening_address, n_ctx))
+        self.identity |= await asyncio.to_thread(self._details, setup)
 
     async def ask(self, requests: Sequence[Request]) -> list[Response]:
         """Answer requests to generate, one after another.
@@ -182,7 +182,7 @@ class LlamaCppModel:
                 return await self._post(request, body)
         async with self._prefixes.turn(request) as turn, self._room:
             response = await self._post(request, body)
-            if turn.awaited and self._slots > 1:
+            if turn.awaited:
                 await self._publish()
         return response
 
@@ -214,6 +214,18 @@ class LlamaCppModel:
         assert self._client is not None, "open() comes first"
         return await self._client.post(f"{self._server.listening_address}{path}", body)
 
+    def _settle(self, steady: bool) -> None:
+        """Choose what cannot change an answer, where the spec does not choose.
+
+        Args:
+            steady: Whether the model computes a token alike whatever is computed beside it.
+        """
+        self._steady = steady
+        self._slots = self.params.slots or (_SLOTS if steady else 1)
+        self._room = asyncio.Semaphore(self._slots)
+        wish = self.params.prompt_cache
+        self._cache = steady if wish is None else wish
+
     def _setup(self, path: Path, n_ctx: int) -> Setup:
         return Setup(
             path=path,
@@ -221,14 +233,9 @@ class LlamaCppModel:
             slots=self._slots,
             threads=self.params.threads,
             gpu_layers=self.params.gpu_layers,
-            keep_prompts=self.params.prompt_cache is not False,
+            keep_prompts=self._cache,
+            steady=self._steady,
         )
-
-    def _settle(self, steady: bool) -> None:
-        """Choose what cannot change an answer, where the spec does not choose."""
-        wish = self.params.prompt_cache
-        self._cache = steady if wish is None else wish
-        self._room = asyncio.Semaphore(self._slots if steady else self.params.slots or 1)
 
     async def _capabilities(self) -> Capabilities:
         assert self._client is not None
@@ -243,15 +250,15 @@ class LlamaCppModel:
             context_length=props["default_generation_settings"]["n_ctx"],
         )
 
-    def _details(self, path: Path, n_ctx: int, steady: bool) -> dict[str, str]:
-        slots = self.params.slots or 1
+    def _details(self, setup: Setup) -> dict[str, str]:
+        slots = str(self._slots) if self._slots > 1 else ""
         details = {
-            "weights": file_fingerprint(path),
-            "n_ctx": str(n_ctx),
+            "weights": file_fingerprint(setup.path),
+            "n_ctx": str(setup.n_ctx),
             "runtime": f"xllamacpp {version('xllamacpp')}",
-            "attention": ATTENTION if on_cpu(self.params.gpu_layers) else "",
-            "prompt_cache": "on" if self._cache and not steady else "",
-            "slots": str(slots) if slots > 1 and not steady else "",
+            "attention": ATTENTION if setup.steady else "",
+            "prompt_cache": "on" if self._cache and not self._steady else "",
+            "slots": "" if self._steady else slots,
             "seed": str(self.params.seed or ""),
         }
         return {key: value for key, value in details.items() if value}

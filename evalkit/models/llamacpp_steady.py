@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from evalkit.errors import InputError, ModelError
 from evalkit.models.llamacpp_gguf import GgufHeader
 from evalkit.models.server_client import ServerClient
 
@@ -47,8 +48,15 @@ async def is_steady(client: ServerClient, address: str, n_ctx: int) -> bool:
         n_ctx: The context length of a slot, in tokens.
 
     Raises:
-        ModelError: The server did not answer.
+        InputError: The model gives no next token.
     """
+    try:
+        return await _answers_alike(client, address, n_ctx)
+    except ModelError as error:
+        raise InputError(f"The model cannot be asked for a next token: {error}") from error
+
+
+async def _answers_alike(client: ServerClient, address: str, n_ctx: int) -> bool:
     body = await client.post(f"{address}/tokenize", {"content": _PROMPT})
     tokens = msgspec.json.decode(body)["tokens"][: max(2, min(_LENGTH, n_ctx // 2))]
     whole, _ = await _next_token(client, address, tokens, cache=False)
