@@ -118,7 +118,6 @@ class LlamaCppModel:
         self._server: Any = None
         self._client: ServerClient | None = None
         self._key = secrets.token_urlsafe(24)
-        self._prefixes = Prefixes()
         self._settle(steady=False)
 
     async def open(self) -> None:
@@ -220,7 +219,7 @@ class LlamaCppModel:
         Args:
             steady: Whether the model computes a token alike whatever is computed beside it.
         """
-        self._steady = steady
+        self._steady, self._prefixes = steady, Prefixes()
         self._slots = self.params.slots or (_SLOTS if steady else 1)
         self._room = asyncio.Semaphore(self._slots)
         wish = self.params.prompt_cache

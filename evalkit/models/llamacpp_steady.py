@@ -12,6 +12,7 @@ to compute. Trying alone would not do: what is rare does not show in a short pro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -40,7 +41,7 @@ def has_steady_types(header: GgufHeader) -> bool:
 
 
 async def is_steady(client: ServerClient, address: str, n_ctx: int) -> bool:
-    """Whether the next token's log-probabilities are the same, bit for bit, for every cut.
+    """Whether the next token after a short prompt is as likely, bit for bit, for every cut.
 
     Args:
         client: Reaches the server, which is idle.
@@ -51,17 +52,29 @@ async def is_steady(client: ServerClient, address: str, n_ctx: int) -> bool:
         InputError: The model gives no next token.
     """
     try:
-        return await _answers_alike(client, address, n_ctx)
+        body = await client.post(f"{address}/tokenize", {"content": _PROMPT})
+        tokens = msgspec.json.decode(body)["tokens"][: max(2, min(_LENGTH, n_ctx // 2))]
+        return await likely_alike(client, address, tokens, _LEFT)
     except ModelError as error:
         raise InputError(f"The model cannot be asked for a next token: {error}") from error
 
 
-async def _answers_alike(client: ServerClient, address: str, n_ctx: int) -> bool:
-    body = await client.post(f"{address}/tokenize", {"content": _PROMPT})
-    tokens = msgspec.json.decode(body)["tokens"][: max(2, min(_LENGTH, n_ctx // 2))]
+async def likely_alike(
+    client: ServerClient, address: str, tokens: Sequence[int], left: Sequence[int]
+) -> bool:
+    """Whether the next token after `tokens` is as likely, bit for bit, for every cut.
+
+    Args:
+        client: Reaches the server, which is idle.
+        address: Of the server, without a path.
+        tokens: The prompt.
+        left: How many tokens to compute after a beginning out of the cache, each in turn.
+
+    Raises:
+        ModelError: The server did not answer.
+    """
     whole, _ = await _next_token(client, address, tokens, cache=False)
-    for left in (left for left in _LEFT if left < len(tokens)):
-        kept = len(tokens) - left
+    for kept in (len(tokens) - count for count in left if count < len(tokens)):
         other = next(token for token in [*tokens, tokens[kept] + 1] if token != tokens[kept])
         # another prompt with the same beginning: the slot keeps no more than that
         await _next_token(client, address, [*tokens[:kept], other], cache=True)
@@ -71,11 +84,11 @@ async def _answers_alike(client: ServerClient, address: str, n_ctx: int) -> bool
 
 
 async def _next_token(
-    client: ServerClient, address: str, tokens: list[int], *, cache: bool
+    client: ServerClient, address: str, tokens: Sequence[int], *, cache: bool
 ) -> tuple[NextToken, int]:
     """The likeliest tokens after `tokens`, and how many of these came out of the cache."""
     body: dict[str, Any] = {
-        "prompt": tokens,
+        "prompt": list(tokens),
         "n_predict": 1,
         "n_probs": _PROBABILITIES,
         "temperature": 0,

@@ -178,11 +178,11 @@ async def test_greedy_answers_do_not_depend_on_neighbours_or_order(model):
     assert [response.text for response in reversed(together)] == alone
 
 
-#: Worked examples, more than a batch of llama.cpp's attention and of its prompt holds alone.
+#: Worked examples: more tokens than llama.cpp's attention for long batches begins with (64).
 EXAMPLES = "".join(
     f"Question: A farmer has {hens} hens that lay {eggs} eggs a day. How many are that a week?\n"
     f"Answer: {hens} hens lay {hens * eggs} eggs a day, so it is 7 * {hens * eggs} a week.\n\n"
-    for hens, eggs in [(12, 2), (18, 3), (30, 1), (6, 5)]
+    for hens, eggs in [(12, 2), (18, 3)]
 )
 
 
