@@ -11,13 +11,15 @@ not among its capabilities.
 What several prompts have in common at their beginning is computed once: what was computed stays
 in the slots, and what would be overwritten there is kept aside (up to `KEPT_MIB`, the oldest go
 first). A prompt that shares far more with one that is being answered than with those before
-waits for it. This must not change an answer, nor must it matter which request was first or what
-the other slots do. So attention runs through the one kernel whose results do not depend on the
-batch (`llamacpp_runtime`), and whether the model's weights have such kernels too is looked up and
-tried when it is opened (`llamacpp_steady`). Those of the embedded model have, as do all of Q4_0,
-Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL. Float weights and K-quants have not: such a model answers one
-request at a time and computes every prompt whole, unless the spec says otherwise; then the
-model's identity says so too, for its answers depend on order and time.
+waits for it (with more than two slots, a third and later one may compute it again).
+
+This must not change an answer, nor must it matter which request was first or what the other slots
+do. So attention runs through the one kernel whose results do not depend on the batch
+(`llamacpp_runtime`), and whether the model's weights have such kernels too is looked up and tried
+when it is opened (`llamacpp_steady`). Those of the embedded model have, as do all of Q4_0, Q4_1,
+Q5_0, Q5_1, Q8_0 and IQ4_NL. Float weights and K-quants have not: such a model answers one request
+at a time and computes every prompt whole, unless the spec says otherwise; then the model's
+identity says so too, for its answers depend on order and time.
 """
 
 from __future__ import annotations
