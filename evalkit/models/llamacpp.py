@@ -41,7 +41,7 @@ from evalkit.models import embedded
 from evalkit.models.hf_identity import file_fingerprint
 from evalkit.models.llamacpp_gguf import read_header
 from evalkit.models.llamacpp_prefixes import Prefixes
-from evalkit.models.llamacpp_runtime import ATTENTION, Setup, drop, on_cpu, start
+from evalkit.models.llamacpp_runtime import Setup, drop, on_cpu, start
 from evalkit.models.llamacpp_steady import has_steady_types, is_steady
 from evalkit.models.parameters import estimate_tokens
 from evalkit.models.protocol import Capabilities
@@ -134,7 +134,7 @@ class LlamaCppModel:
         header = await asyncio.to_thread(read_header, path)
         n_ctx = self.params.n_ctx or min(header.context_length, _DEFAULT_CONTEXT)
         self._settle(on_cpu(self.params.gpu_layers) and has_steady_types(header))
-        setup = self._setup(path, n_ctx)
+        setup = self._setup(path, n_ctx, header.head_length)
         self._server = await asyncio.to_thread(start, setup, self._key)
         self._client = ServerClient(label=self.name, key=self._key, timeout_s=_TIMEOUT_S)
         await self._client.open()
@@ -227,7 +227,7 @@ class LlamaCppModel:
         wish = self.params.prompt_cache
         self._cache = steady if wish is None else wish
 
-    def _setup(self, path: Path, n_ctx: int) -> Setup:
+    def _setup(self, path: Path, n_ctx: int, head_length: int) -> Setup:
         return Setup(
             path=path,
             n_ctx=n_ctx,
@@ -236,6 +236,7 @@ class LlamaCppModel:
             gpu_layers=self.params.gpu_layers,
             keep_prompts=self._cache,
             steady=self._steady,
+            head_length=head_length,
         )
 
     async def _capabilities(self) -> Capabilities:
@@ -257,7 +258,7 @@ class LlamaCppModel:
             "weights": file_fingerprint(setup.path),
             "n_ctx": str(setup.n_ctx),
             "runtime": f"xllamacpp {version('xllamacpp')}",
-            "attention": ATTENTION if setup.steady else "",
+            "keys": setup.key_type if setup.steady else "",
             "prompt_cache": "on" if self._cache and not self._steady else "",
             "slots": "" if self._steady else slots,
             "seed": str(self.params.seed or ""),

@@ -24,11 +24,13 @@ class GgufHeader(Record, frozen=True, kw_only=True):
 
     Args:
         context_length: What the model was trained for, in tokens.
+        head_length: The values of one key of one attention head; 0 where it is not said or differs.
         matrix_types: The types (ggml's numbers) of all tensors of two dimensions and more.
         whole: Whether the file holds all tensors of the model.
     """
 
     context_length: int
+    head_length: int
     matrix_types: frozenset[int]
     whole: bool
 
@@ -54,8 +56,12 @@ def _header(stream: BinaryIO) -> GgufHeader:
     for _ in range(entries):
         key = _text(stream)
         known[key] = _value(stream, _number(stream, "I"))
+    own = f"{known['general.architecture']}."
+    width, heads = known.get(f"{own}embedding_length"), known.get(f"{own}attention.head_count")
     return GgufHeader(
-        context_length=int(known[f"{known['general.architecture']}.context_length"]),
+        context_length=int(known[f"{own}context_length"]),
+        head_length=known.get(f"{own}attention.key_length")
+        or (width // heads if width and heads else 0),
         matrix_types=frozenset(_matrix_types(stream, tensors)),
         whole=(known.get("split.count") or 1) == 1,
     )

@@ -71,6 +71,20 @@ def test_the_types_of_the_matrices_say_whether_the_batch_matters(tmp_path, kinds
     assert header.matrix_types == set(kinds) and has_steady_types(header) == steady
 
 
+@pytest.mark.parametrize(
+    ("entries", "length"),
+    [
+        ({"embedding_length": 576, "attention.head_count": 9}, 64),
+        ({"embedding_length": 576, "attention.head_count": 9, "attention.key_length": 80}, 80),
+        ({}, 0),
+    ],
+)
+def test_the_length_of_a_head_is_said_or_follows(tmp_path, entries, length):
+    own = [(f"llama.{name}", value) for name, value in entries.items()]
+    (tmp_path / "m.gguf").write_bytes(gguf(*ENTRIES, *own))
+    assert read_header(tmp_path / "m.gguf").head_length == length
+
+
 def test_of_one_file_of_several_nothing_is_known(tmp_path):
     content = gguf(*ENTRIES, ("split.count", 2), tensors=[((64, 64), Q4_1)])
     (tmp_path / "m.gguf").write_bytes(content)

@@ -44,10 +44,17 @@ def tiny(weights, tmp_path_factory):
     return lambda precision: write_tiny_gguf(weights, folder / f"{precision}.gguf", precision)
 
 
-async def alike(path, steady):
+async def alike(path, steady, head_length=64):
     """Whether a prompt of 100 tokens may be cut anywhere, under one or the other attention."""
     setup = Setup(
-        path=path, n_ctx=256, slots=1, threads=1, gpu_layers=0, keep_prompts=True, steady=steady
+        path=path,
+        n_ctx=256,
+        slots=1,
+        threads=1,
+        gpu_layers=0,
+        keep_prompts=True,
+        steady=steady,
+        head_length=head_length,
     )
     server = start(setup, "key")
     client = ServerClient(label="tiny", key="key", timeout_s=60)
@@ -61,6 +68,10 @@ async def alike(path, steady):
 @pytest.mark.parametrize("steady", [True, False])
 async def test_only_the_steady_attention_computes_long_prompts_alike(weights, steady):
     assert await alike(weights, steady) == steady
+
+
+async def test_so_does_that_for_heads_that_are_no_whole_blocks(weights):
+    assert await alike(weights, steady=True, head_length=80)
 
 
 async def opened(path, parameters=""):
