@@ -58,7 +58,7 @@ class Limit:
     """A limit on one number that a program prints.
 
     Args:
-        key: The number's name in a line of the program's output.
+        key: The number's name in a line of the program's output; dots lead into objects.
         limit: Its limit.
         what: What the number is.
         unit: Its unit.
@@ -79,8 +79,16 @@ def program_criteria(
 ) -> list[Criterion]:
     """The limits of a program's output, one for each line that has the number."""
     return [
-        Criterion(limit.what, float(line[limit.key]), limit.limit, limit.unit, limit.at_least)
+        Criterion(limit.what, float(found), limit.limit, limit.unit, limit.at_least)
         for limit in limits
         for line in lines
-        if limit.key in line and (limit.where or {}).items() <= line.items()
+        if (limit.where or {}).items() <= line.items()
+        and (found := _number_at(line, limit.key)) is not None
     ]
+
+
+def _number_at(line: Mapping[str, Any], key: str) -> float | None:
+    value: Any = line
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value

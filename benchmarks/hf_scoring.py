@@ -352,7 +352,7 @@ def main() -> None:
             if options.peak_tflops:
                 parameters = 1_235_000_000 if options.random_1b else options.parameters
                 result["share_of_peak"] = share_of_peak(result, parameters, options.peak_tflops)
-    print(json.dumps(result, indent=2))
+    print(json.dumps(result))
 
 
 def _options() -> argparse.Namespace:

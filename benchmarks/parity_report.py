@@ -31,7 +31,7 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
             "- largest relative difference of a log-likelihood: "
             f"{max((o.largest_difference for o in tasks), default=0):.1e}",
             f"- aggregates identical: {sum(m.same_value for m in metrics)} of {len(metrics)}",
-            f"- standard errors identical: {sum(m.same_stderr for m in stderrs)} "
+            f"- standard errors alike: {sum(m.same_stderr for m in stderrs)} "
             f"of {len(stderrs)} ({sum(m.pooled for m in stderrs)} are lm-eval's pooled formula)",
         ]
     )

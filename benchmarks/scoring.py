@@ -191,7 +191,7 @@ def main() -> None:
         "heavy": asyncio.run(heavy(arguments.heavy)),
         "aggregates": aggregates(arguments.most),
     }
-    print(json.dumps(found, indent=2))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

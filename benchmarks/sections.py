@@ -87,11 +87,45 @@ SECTIONS: dict[str, Section] = {
             ),
         ],
     ),
-    "building": ProgramSection("Building prompts", "building"),
-    "scoring": ProgramSection("Scoring", "scoring"),
-    "multiple_choice": ProgramSection("Multiple choice over HTTP", "multiple_choice"),
-    "hf_scoring": ProgramSection("Log-likelihoods in process (`hf/`)", "hf_scoring"),
-    "hf_generation": ProgramSection("Generation in process (`hf/`)", "hf_generation"),
+    "building": ProgramSection(
+        "Building prompts",
+        "building",
+        limits=[
+            Limit(
+                *("documents_per_cpu_second", 5_000, "MMLU whole, documents a second of CPU"),
+                where={"work": "mmlu, 5-shot, chat", "harness": "evalkit"},
+                at_least=True,
+            )
+        ],
+    ),
+    "scoring": ProgramSection("Scoring", "scoring", flags=("--most", "10000")),
+    "multiple_choice": ProgramSection(
+        "Multiple choice over HTTP",
+        "multiple_choice",
+        limits=[
+            Limit("ratios.requests", 0.2525, "requests as a share of lm-eval's"),
+            Limit("ratios.seconds", 0.25, "wall time as a share of lm-eval's"),
+        ],
+    ),
+    "hf_scoring": ProgramSection(
+        "Log-likelihoods in process (`hf/`)",
+        "hf_scoring",
+        flags=("--lm-eval-every", "4"),
+        limits=[
+            Limit("times_faster", 5, "times as fast as lm-eval's `hf`", at_least=True),
+            Limit("evalkit.of_bound", 1.3, "time as a multiple of the bound"),
+            Limit("lm_eval.largest_difference", 1e-3, "largest difference of a log-likelihood"),
+        ],
+    ),
+    "hf_generation": ProgramSection(
+        "Generation in process (`hf/`)",
+        "hf_scoring",
+        flags=("--generate", "--documents", "8"),
+        limits=[Limit("times_faster", 1, "times as fast as lm-eval's `hf`", at_least=True)],
+    ),
+    "llamacpp": ProgramSection(
+        "The embedded model (`llamacpp/`)", "llamacpp_cache", flags=("--documents", "6")
+    ),
     "journal": ProgramSection(
         "The journal",
         "journal",

@@ -13,16 +13,14 @@ https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from evalkit.config.model_spec import ModelSpec, read_params
 from evalkit.errors import (
     InputError,
-    MissingKeyError,
     ModelError,
     RequestError,
     UnsupportedError,
@@ -35,6 +33,7 @@ from evalkit.models.protocol import Capabilities
 from evalkit.models.server_client import ServerClient, most_connections
 from evalkit.models.server_logprobs import Prompt, Route
 from evalkit.models.server_next_probe import PROBE, NextProbe
+from evalkit.models.server_params import NOT_IDENTITY, ServerParams, base_url_of, key_of
 from evalkit.models.server_scoring import Scorer
 from evalkit.models.server_tokens import (
     LocalTokens,
@@ -44,53 +43,12 @@ from evalkit.models.server_tokens import (
 )
 from evalkit.models.server_ways import NextTokens, Place, Prompts, Scored, must_fit
 from evalkit.models.wire import chat_messages, chat_responses, text_responses, tool_definitions
-from evalkit.records import Message, Record, Request, Response
+from evalkit.records import Message, Request, Response
 
 Json = dict[str, Any]
 
 #: Requests in flight to begin with.
 _CONCURRENCY = 64
-
-
-class ServerParams(Record, frozen=True, kw_only=True):
-    """Parameters of `server/` and `vllm/`; sampling ones override what a task asks for.
-
-    Args:
-        base_url: Where the server is, usually ending in `/v1`.
-        api_key_env: The variable with the server's key, if it wants one.
-        api: `chat` and `completions` use that interface alone; `auto` sends messages to the
-            one and raw text to the other.
-        tokenizer: A local folder or hub id, or `server` for its `/tokenize`. Without it the
-            server is asked whether it has one.
-        prefix_token_id: The token before an empty context, where no tokenizer tells it.
-        context_length: Prompt plus answer, in tokens, where the server does not tell.
-        concurrency: Requests in flight; None looks for as many as make the server faster
-            (behind a key, where an answer may have to be paid for: 64).
-        timeout_s: How long one answer may take.
-        loglikelihood: `auto` probes, `on` insists, `off` does not ask.
-        max_tokens: Overrides a task's.
-        temperature: Overrides a task's.
-        top_p: Overrides a task's.
-        top_k: Overrides a task's.
-        seed: Overrides a task's.
-        extra_body: A JSON object whose fields are added to every request.
-    """
-
-    base_url: str = ""
-    api_key_env: str = ""
-    api: Literal["auto", "chat", "completions"] = "auto"
-    tokenizer: str = ""
-    prefix_token_id: int | None = None
-    context_length: int | None = None
-    concurrency: int | None = None
-    timeout_s: float = 600.0
-    loglikelihood: Literal["auto", "on", "off"] = "auto"
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    seed: int | None = None
-    extra_body: str | dict[str, Any] = ""
 
 
 def create(spec: ModelSpec) -> ServerModel:
@@ -112,11 +70,11 @@ class ServerModel:
         self.name = spec.label
         self.concurrency, self.deadline_s = params.concurrency or _CONCURRENCY, params.timeout_s
         self._params = params
-        self._base_url = _base_url(spec, params)
+        self._base_url = base_url_of(spec, params)
         # two servers have nothing to do with each other's limits
         self.provider = f"{spec.provider}@{urlsplit(self._base_url).netloc}"
         self._extra = json_object(params.extra_body, spec.label, "extra_body")
-        self._secrets = _key(params)
+        self._secrets = key_of(params)
         searched = params.concurrency is None and not self._secrets
         self.most_concurrency = most_connections() if searched else None
         # asking one's own server again is free; behind a key, an answer may have to be paid for
@@ -130,7 +88,7 @@ class ServerModel:
             key=self._secrets,
             timeout_s=params.timeout_s,
         )
-        self.identity = identity_of(spec, params, base_url=self._base_url, leave_out=_NOT_IDENTITY)
+        self.identity = identity_of(spec, params, base_url=self._base_url, leave_out=NOT_IDENTITY)
         self._draws = Draws(self._extra)
         self._fixed = {
             name: value
@@ -398,38 +356,3 @@ class ServerModel:
     def _origin(self) -> str:
         parts = urlsplit(self._base_url)
         return f"{parts.scheme}://{parts.netloc}"
-
-
-_NOT_IDENTITY = ("api_key_env", "concurrency", "timeout_s", "base_url")
-
-
-def _base_url(spec: ModelSpec, params: ServerParams) -> str:
-    url = params.base_url or ("http://localhost:8000/v1" if spec.provider == "vllm" else "")
-    if not url:
-        raise InputError(
-            f"Model {spec.label!r} needs base_url, for example "
-            f"{spec.provider}/{spec.name}?base_url=http://localhost:8000/v1"
-        )
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise InputError(
-            f"Model {spec.label!r}: base_url {url!r} must begin with http:// or https://"
-        )
-    if parts.username or parts.password:
-        raise InputError(
-            f"Model {spec.label!r}: base_url must hold no password; put the key into an "
-            "environment variable and name it with api_key_env"
-        )
-    return url.rstrip("/")
-
-
-def _key(params: ServerParams) -> str:
-    if not params.api_key_env:
-        return ""
-    key = os.environ.get(params.api_key_env, "")
-    if not key:
-        raise MissingKeyError(
-            f"The environment variable {params.api_key_env} is not set; it must hold the "
-            f"key of the server at {params.base_url}"
-        )
-    return key
