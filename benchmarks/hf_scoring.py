@@ -334,12 +334,14 @@ def main() -> None:
 
     folder = Path(options.model) if options.model else embedded_transformers_folder()
     mirror = Path(options.mirror) if options.mirror else None
+    if mirror is None and not options.shaped:
+        raise SystemExit("Name a mirror of benchmark rows in EVALKIT_MIRROR, or use --shaped N")
     with tempfile.TemporaryDirectory() as scratch:
         if options.random_1b:
             folder = random_1b(folder, Path(scratch) / "random-1b")
         settings = {"dtype": options.dtype, "device": options.device, "extra": options.extra}
         if options.generate:
-            assert mirror is not None, "--generate needs a mirror"
+            assert mirror is not None
             prompts = gsm8k(mirror, options.documents)
             result = measure_writing(prompts, folder, tokens=options.tokens, **settings)
         else:

@@ -68,6 +68,7 @@ SECTIONS: dict[str, Section] = {
     "startup": ProgramSection(
         "Start to first request",
         "startup",
+        flags=("--rounds", "2"),
         limits=[
             Limit(
                 *(_FIRST, 0.3, "`evalkit --help`", "s"),
@@ -90,6 +91,7 @@ SECTIONS: dict[str, Section] = {
     "building": ProgramSection(
         "Building prompts",
         "building",
+        flags=("--rounds", "1"),
         limits=[
             Limit(
                 *("documents_per_cpu_second", 5_000, "MMLU whole, documents a second of CPU"),

@@ -32,7 +32,7 @@ class HFParams(Record, frozen=True, kw_only=True):
             lost where the process is killed before all of them are known.
         batch_size: Rows that go through the model at once at most; halved when memory runs out.
         batch_tokens: Tokens that are scored at once at most (a single longer row goes alone);
-            None takes 320 on a CPU and 4096 on a GPU. Halved when memory runs out.
+            None takes 512 on a CPU and 4096 on a GPU. Halved when memory runs out.
         prefix_mb: Memory for keys and values of shared prefixes, and as much again for those
             of answers in progress; None takes a quarter of what is free on the device after
             loading, and 2048 on a CPU at most.

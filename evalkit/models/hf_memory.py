@@ -6,7 +6,7 @@ from typing import Any
 
 #: Tokens that go through the model at once: enough to fill the device, and no more, because
 #: the attention of packed branches grows with the square of their tokens.
-_PASS_TOKENS = {"cpu": 320}
+_PASS_TOKENS = {"cpu": 512}
 _PASS_TOKENS_GPU = 4096
 #: Of the memory that is free after loading, what kept prefixes may take, and at most (bytes).
 _PREFIX_SHARE, _PREFIX_MOST_CPU = 0.25, 2 * 2**30
