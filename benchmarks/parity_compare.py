@@ -38,9 +38,7 @@ class Metric(Record, frozen=True, kw_only=True):
         if self.our_stderr is None:
             return False
         allowed = _CHANCE if self.name.partition(",")[0] in _RESAMPLED else TOLERANCE
-        return math.isclose(
-            self.their_stderr, self.our_stderr, rel_tol=allowed, abs_tol=_ROUNDING
-        )
+        return math.isclose(self.their_stderr, self.our_stderr, rel_tol=allowed, abs_tol=_ROUNDING)
 
 
 class Outcome(Record, frozen=True, kw_only=True):

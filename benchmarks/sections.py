@@ -91,7 +91,7 @@ SECTIONS: dict[str, Section] = {
     "building": ProgramSection(
         "Building prompts",
         "building",
-        flags=("--rounds", "1"),
+        flags=("--rounds", "1", "--only", "mmlu, 5-shot, chat"),
         limits=[
             Limit(
                 *("documents_per_cpu_second", 5_000, "MMLU whole, documents a second of CPU"),
