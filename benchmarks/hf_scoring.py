@@ -167,7 +167,7 @@ def measure(
         "seconds": seconds,
         **{key: value - before[key] for key, value in counts(model).items()},
         "accuracy": accuracy(documents, ours),
-        "identity": model.identity,
+        "device": model.identity["device"],
     }
     result["bound"] = bound(model, pairs, result["evalkit"]["tokens_asked"])
     result["evalkit"]["of_bound"] = seconds / result["bound"]["seconds"]
