@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from evalkit.engine.jobs import JobRun, score_sample, score_together
 from evalkit.engine.score_pool import ScorePool
 from evalkit.engine.score_process import LoadError
 from evalkit.engine.score_worker import Answered
+from evalkit.engine.window import prompt_characters
 from evalkit.engine.workers import Workers
 from evalkit.records import Request, Response, Sample, Score
 from evalkit.tasks.protocol import Task
@@ -28,8 +29,6 @@ WINDOW = 16
 #: CPU seconds a sample above which scoring moves to other processes, if what is left of it
 #: takes longer than loading the task there.
 HEAVY_S, WORTH_S = 0.002, 2.0
-
-
 #: Characters of prompts and answers that may wait to be scored without holding up requests.
 BACKLOG = 64_000_000
 #: What a sample holds beside its texts, in the same measure.
@@ -57,15 +56,8 @@ class Backlog:
 
 def size_of(requests: Sequence[Request], answers: Sequence[Response]) -> int:
     """About how many characters a sample that waits holds in memory."""
-    asked = sum(len(text) for request in requests for text in _texts(request))
-    return _SAMPLE_OVERHEAD + asked + sum(len(a.text) + len(a.reasoning) for a in answers)
-
-
-def _texts(request: Request) -> Iterator[str]:
-    if isinstance(request.prompt, str):
-        yield request.prompt
-    else:
-        yield from (message.content for message in request.prompt)
+    answered = sum(len(answer.text) + len(answer.reasoning) for answer in answers)
+    return _SAMPLE_OVERHEAD + prompt_characters(requests) + answered
 
 
 @dataclass(slots=True)

@@ -168,12 +168,24 @@ def resampled_table(table: Counts, statistic: Callable[[Counts], Floats], value:
     tables = np.zeros((draws, cells.size), dtype=np.int64)
     tables[:, used] = drawn
     found = statistic(tables.reshape(draws, *table.shape))
-    low, high = np.quantile(found, [0.025, 0.975])
+    return estimate_from_draws(value, n, found, f"bootstrap of the table ({draws:,})")
+
+
+def estimate_from_draws(value: float, n: int, draws: Floats, method: str) -> Estimate:
+    """A statistic of n items with the spread and the middle 95% of its resampled values.
+
+    Args:
+        value: The statistic of the items themselves.
+        n: How many items there are.
+        draws: The statistic of each resample.
+        method: How the resamples were drawn.
+    """
+    low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(
         value=value,
         n=n,
-        stderr=float(found.std(ddof=1)),
+        stderr=float(draws.std(ddof=1)),
         low=float(low),
         high=float(high),
-        method=f"bootstrap of the table ({draws:,})",
+        method=method,
     )

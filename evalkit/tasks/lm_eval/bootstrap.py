@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.stats import Estimate
+from evalkit.stats.spreads import estimate_from_draws
 
 #: lm-eval's cap for metrics that look at whole texts.
 TEXT_ITERATIONS = 100
@@ -54,15 +55,7 @@ def corpus_estimate(
         return Estimate(value=value, n=n, method="single value")
     draws = resamples(n, iterations)
     found = np.array([_score(metric, counts[at].sum(axis=0)) for at in draws])
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Estimate(
-        value=value,
-        n=n,
-        stderr=float(found.std(ddof=1)),
-        low=float(low),
-        high=float(high),
-        method=f"bootstrap ({iterations:,})",
-    )
+    return estimate_from_draws(value, n, found, f"bootstrap ({iterations:,})")
 
 
 def _counts(metric: Any, items: Sequence[Any]) -> Any:
