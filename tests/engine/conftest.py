@@ -1,5 +1,5 @@
 import pytest
-from engine_world import Collected, VirtualTime
+from engine_world import Collected, VirtualTime, asker_with
 
 from evalkit.engine.journal import Journal
 
@@ -18,3 +18,8 @@ def collected():
 @pytest.fixture
 def time():
     return VirtualTime()
+
+
+@pytest.fixture
+def asker(journal, time):
+    return asker_with(journal, time)

@@ -6,9 +6,11 @@ import asyncio
 import heapq
 from collections.abc import Callable, Sequence
 
+from evalkit.engine.asking import Asker
 from evalkit.engine.journal import Journal
 from evalkit.engine.scheduler import run_jobs
 from evalkit.engine.settings import EngineSettings
+from evalkit.errors import TransientError
 from evalkit.models.protocol import Capabilities
 from evalkit.records import Request, Response, Sample, Score, Usage
 from evalkit.tasks.protocol import Prompting, TaskInfo, sample_count
@@ -168,3 +170,18 @@ class Collected:
             on_job_done=lambda job, task: self.done.append(job.name),
             **more,
         )
+
+
+def question(prompt: str, **more: object) -> Request:
+    return Request(kind="generate", prompt=prompt, **more)
+
+
+def asker_with(journal, time, price=None, **fields):
+    settings = EngineSettings(**fields)
+    return Asker(journal, settings, price=price, clock=time.clock, sleep=time.sleep)
+
+
+def too_fast(retry_after_s: float | None = None) -> TransientError:
+    return TransientError(
+        "slow down", status_code=429, retry_after_s=retry_after_s, rate_limited=True
+    )
