@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from benchmarks.local_server import LocalServer
-from benchmarks.server_settings import Settings
+from benchmarks.server_settings import Settings, ToyTokenizer
+from benchmarks.toy_language import BOS, score
 from evalkit.config.model_spec import parse_model_spec
 from evalkit.models.registry import create_model
 from evalkit.records import Message, Request, Sampling, Tool
@@ -122,3 +123,24 @@ def tokenizer_folder(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("tokenizer")
     fast.save_pretrained(folder)
     return str(folder)
+
+
+TOY = ToyTokenizer()
+
+
+def server_spec(server, name="local-model", **params) -> str:
+    """The spec of a model of a local server."""
+    query = "".join(f"&{key}={value}" for key, value in params.items())
+    return f"server/{name}?base_url={server.base_url}{query}"
+
+
+def pair(context: str, continuation: str) -> Request:
+    """A request for the log-likelihood of a continuation."""
+    return Request(kind="loglikelihood", prompt=context, continuation=continuation)
+
+
+def expected(context: str, continuation: str) -> tuple[float, bool]:
+    """What the toy language model says of a pair whose context ends in no white space."""
+    before = [BOS, *TOY.encode(context)]
+    whole = [BOS, *TOY.encode(context + continuation)]
+    return score(before, whole[len(before) :])

@@ -4,8 +4,7 @@ import pytest
 
 from benchmarks.answers import Answer
 from benchmarks.faults import Faults
-from benchmarks.server_settings import TextAbilities, ToyTokenizer
-from benchmarks.toy_language import BOS, TOY_LANGUAGE, language_of, score
+from benchmarks.server_settings import TextAbilities
 from evalkit.config.model_spec import parse_model_spec
 from evalkit.errors import (
     AccessError,
@@ -18,7 +17,6 @@ from evalkit.errors import (
     UnsupportedError,
 )
 from evalkit.models.registry import create_model
-from evalkit.models.tokens import rolling_windows
 from evalkit.records import Message, Request, Sampling, ToolCall
 from tests.models.http_fixtures import (
     KEY,
@@ -28,7 +26,9 @@ from tests.models.http_fixtures import (
     chat,
     keys,
     opened,
+    pair,
     serve,
+    server_spec,
     text,
     tokenizer_folder,
     unused_port,
@@ -36,37 +36,20 @@ from tests.models.http_fixtures import (
 
 __all__ = ["keys", "serve", "tokenizer_folder"]
 
-TOY = ToyTokenizer()
 NO_TOKENIZE = TextAbilities(tokenize=False)
-
-
-def spec(server, name="local-model", **params) -> str:
-    query = "".join(f"&{key}={value}" for key, value in params.items())
-    return f"server/{name}?base_url={server.base_url}{query}"
-
-
-def pair(context: str, continuation: str) -> Request:
-    return Request(kind="loglikelihood", prompt=context, continuation=continuation)
-
-
-def expected(context: str, continuation: str) -> tuple[float, bool]:
-    """What the toy language model says of a pair whose context ends in no white space."""
-    before = [BOS, *TOY.encode(context)]
-    whole = [BOS, *TOY.encode(context + continuation)]
-    return score(before, whole[len(before) :])
 
 
 class TestGenerating:
     async def test_messages_go_to_chat_and_text_to_completions(self, serve):
         server = serve(answer=lambda a: a.path, log_bodies=True)
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             by_chat = await ask(model, chat(("user", "hi"), max_tokens=50))
             by_text = await ask(model, text("hi", max_tokens=50))
         assert (by_chat.text, by_text.text) == ("/v1/chat/completions", "/v1/completions")
 
     async def test_usage_and_served_model_are_kept(self, serve):
         server = serve(answer=lambda a: Answer(text="x" * 40, cached_tokens=3, reasoning_tokens=2))
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             response = await ask(model, chat(("user", "y" * 400)))
         assert response.served_model == "local-model"
         assert (response.usage.input_tokens, response.usage.output_tokens) == (100, 12)
@@ -74,7 +57,7 @@ class TestGenerating:
 
     async def test_sampling_is_sent_as_asked(self, serve):
         server = serve(log_bodies=True)
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             await ask(model, chat(("user", "x"), max_tokens=7, top_p=0.5, seed=1, stop=("a",)))
         sent = server.stats.log[-1]
         assert sent["max_tokens"] == 7
@@ -84,7 +67,7 @@ class TestGenerating:
     async def test_fixed_parameters_override_the_requests(self, serve):
         server = serve(log_bodies=True)
         extra = '{"min_p":0.1}'
-        asked = spec(server, max_tokens=9, temperature=0.7, top_k=4, extra_body=extra)
+        asked = server_spec(server, max_tokens=9, temperature=0.7, top_k=4, extra_body=extra)
         async with opened(asked) as model:
             await ask(model, chat(("user", "x"), max_tokens=7))
         sent = server.stats.log[-1]
@@ -92,30 +75,32 @@ class TestGenerating:
         assert sent["min_p"] == 0.1
 
     async def test_an_answer_at_the_limit_is_truncated(self, serve):
-        async with opened(spec(serve(answer=lambda a: "one two three"))) as model:
+        async with opened(server_spec(serve(answer=lambda a: "one two three"))) as model:
             response = await ask(model, chat(("user", "x"), max_tokens=2))
         assert (response.status, response.finish_reason) == ("truncated", "length")
 
     async def test_a_filtered_answer_is_filtered(self, serve):
         server = serve(answer=lambda a: Answer(finish_reason="content_filter"))
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             assert (await ask(model, chat(("user", "x")))).status == "filtered"
 
     async def test_a_refusal_is_refused_and_its_words_kept(self, serve):
-        async with opened(spec(serve(answer=lambda a: Answer(refusal="I must not")))) as model:
+        async with opened(
+            server_spec(serve(answer=lambda a: Answer(refusal="I must not")))
+        ) as model:
             response = await ask(model, chat(("user", "x")))
         assert (response.status, response.text) == ("refused", "I must not")
 
     async def test_reasoning_is_kept_apart(self, serve):
         server = serve(answer=lambda a: Answer(text="4", reasoning="2 and 2"))
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             response = await ask(model, chat(("user", "x")))
         assert (response.text, response.reasoning) == ("4", "2 and 2")
 
     async def test_tools_are_sent_and_calls_come_back(self, serve):
         called = Answer(tool_calls=(("weather", '{"place": "Rome"}'),))
         server = serve(answer=lambda a: called, log_bodies=True)
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             request = Request(
                 kind="generate", prompt=(Message(role="user", content="x"),), tools=(WEATHER,)
             )
@@ -126,20 +111,20 @@ class TestGenerating:
 
     async def test_a_last_assistant_turn_is_continued(self, serve):
         server = serve(log_bodies=True)
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             await ask(model, chat(("user", "x"), ("assistant", "It is")))
         sent = server.stats.log[-1]
         assert sent["continue_final_message"] and not sent["add_generation_prompt"]
 
     async def test_text_becomes_one_user_message_with_api_chat(self, serve):
         server = serve(log_bodies=True)
-        async with opened(spec(server, api="chat")) as model:
+        async with opened(server_spec(server, api="chat")) as model:
             await ask(model, text("hello"))
         assert server.stats.log[-1]["messages"] == [{"role": "user", "content": "hello"}]
 
     async def test_a_text_without_limit_may_use_what_the_context_leaves(self, serve):
         server = serve(log_bodies=True, abilities=TextAbilities(max_model_len=100))
-        async with opened(spec(server, tokenizer="server")) as model:
+        async with opened(server_spec(server, tokenizer="server")) as model:
             await ask(model, text("abcd" * 10))
         assert server.stats.log[-1]["max_tokens"] == 100 - 11
 
@@ -148,13 +133,13 @@ class TestGenerating:
 
         tokens = HuggingFaceTokens(AutoTokenizer.from_pretrained(tokenizer_folder))
         server = serve(answer=lambda a: a.prompt, tokenizer=tokens)
-        asked = spec(server, api="completions", tokenizer=tokenizer_folder)
+        asked = server_spec(server, api="completions", tokenizer=tokenizer_folder)
         async with opened(asked) as model:
             response = await ask(model, chat(("user", "the sky"), max_tokens=99))
         assert response.text == "<s>[user]the sky[assistant]"
 
     async def test_messages_without_a_tokenizer_are_refused_with_api_completions(self, serve):
-        async with opened(spec(serve(), api="completions")) as model:
+        async with opened(server_spec(serve(), api="completions")) as model:
             with pytest.raises(RequestError, match="tokenizer="):
                 await ask(model, chat(("user", "x"), max_tokens=5))
 
@@ -171,44 +156,44 @@ class TestFailures:
     )
     async def test_passing_failures_are_transient_and_pass(self, serve, fault, error):
         server = serve(faults=Faults(**{fault: 1.0}))
-        async with opened(spec(server, loglikelihood="off")) as model:
+        async with opened(server_spec(server, loglikelihood="off")) as model:
             with pytest.raises(error):
                 await ask(model, chat(("user", "x")))
             assert (await ask(model, chat(("user", "x")))).status == "ok"
 
     async def test_retry_after_is_read_and_the_limit_told(self, serve):
         server = serve(faults=Faults(rate_limited=1.0, retry_after_s=2.5))
-        async with opened(spec(server, loglikelihood="off")) as model:
+        async with opened(server_spec(server, loglikelihood="off")) as model:
             with pytest.raises(TransientError) as caught:
                 await ask(model, chat(("user", "x")))
         assert (caught.value.retry_after_s, caught.value.rate_limited) == (2.5, True)
 
     async def test_a_hanging_server_is_given_up_after_timeout_s(self, serve):
         server = serve(faults=Faults(hanging=1.0))
-        async with opened(spec(server, loglikelihood="off", timeout_s=0.1)) as model:
+        async with opened(server_spec(server, loglikelihood="off", timeout_s=0.1)) as model:
             with pytest.raises(TransientError, match=r"within 0\.1 s"):
                 await ask(model, chat(("user", "x")))
 
     async def test_a_prompt_that_does_not_fit_is_a_request_error(self, serve):
         server = serve(abilities=TextAbilities(max_model_len=20))
-        async with opened(spec(server, loglikelihood="off")) as model:
+        async with opened(server_spec(server, loglikelihood="off")) as model:
             with pytest.raises(RequestError, match="maximum context length is 20 tokens"):
                 await ask(model, text("word " * 50, max_tokens=5))
 
     async def test_an_answer_without_choices_is_transient(self, serve):
         server = serve(answer=lambda a: Answer(raw=b'{"choices": []}'))
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             with pytest.raises(TransientError, match="no choices"):
                 await ask(model, chat(("user", "x")))
 
     async def test_rate_limit_headers_are_shown_to_the_engine(self, serve):
-        async with opened(spec(serve(requests_per_minute=9), loglikelihood="off")) as model:
+        async with opened(server_spec(serve(requests_per_minute=9), loglikelihood="off")) as model:
             await ask(model, chat(("user", "x")))
             assert model.rate_headers["x-ratelimit-remaining-requests"] == "8"
 
     async def test_a_wrong_key_midway_is_an_access_error_without_the_key(self, serve, keys):
         server = serve(key="another")
-        model = create_model(parse_model_spec(spec(server, api_key_env="OPENAI_API_KEY")))
+        model = create_model(parse_model_spec(server_spec(server, api_key_env="OPENAI_API_KEY")))
         await model._client.open()
         with pytest.raises(AccessError) as caught:
             await ask(model, chat(("user", "x")))
@@ -228,21 +213,21 @@ class TestOpening:
 
     async def test_an_unknown_model_offers_those_that_are_served(self, serve):
         with pytest.raises(UnknownNameError, match="Did you mean 'local-model'"):
-            async with opened(spec(serve(), name="local-modle")):
+            async with opened(server_spec(serve(), name="local-modle")):
                 pass
 
     async def test_auto_takes_the_only_model(self, serve):
-        async with opened(spec(serve(models=("the-one",)), name="auto")) as model:
+        async with opened(server_spec(serve(models=("the-one",)), name="auto")) as model:
             assert model.identity["model"] == "the-one"
 
     async def test_auto_among_several_is_refused(self, serve):
         with pytest.raises(InputError, match="lists 2 models: a, b"):
-            async with opened(spec(serve(models=("a", "b")), name="auto")):
+            async with opened(server_spec(serve(models=("a", "b")), name="auto")):
                 pass
 
     async def test_a_refused_key_is_told_without_the_key(self, serve, keys):
         with pytest.raises(InputError, match="refuses the key") as caught:
-            async with opened(spec(serve(key="another"), api_key_env="OPENAI_API_KEY")):
+            async with opened(server_spec(serve(key="another"), api_key_env="OPENAI_API_KEY")):
                 pass
         assert KEY not in str(caught.value)
 
@@ -262,25 +247,25 @@ class TestOpening:
 
     async def test_the_context_length_comes_from_the_server(self, serve):
         server = serve(abilities=TextAbilities(max_model_len=777))
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             assert model.capabilities.context_length == 777
 
     async def test_a_server_that_ignores_echo_gives_no_loglikelihoods(self, serve):
         plain = TextAbilities(echo=False, prompt_logprobs=False)
-        async with opened(spec(serve(abilities=plain, owner="llamacpp"))) as model:
+        async with opened(server_spec(serve(abilities=plain, owner="llamacpp"))) as model:
             assert not model.capabilities.loglikelihood
             with pytest.raises(RequestError):
                 await ask(model, pair("a", "b"))
 
     @pytest.mark.parametrize("fault", ["rate_limited", "server_error", "dropped"])
     async def test_a_passing_failure_does_not_pass_for_a_missing_ability(self, serve, fault):
-        async with opened(spec(serve(faults=Faults(**{fault: 1.0})))) as model:
+        async with opened(server_spec(serve(faults=Faults(**{fault: 1.0})))) as model:
             assert model.capabilities.loglikelihood
 
     async def test_a_server_that_never_lets_itself_be_asked_is_not_believed(self, serve):
         never = Faults(rate_limited=1.0, max_per_body=99, retry_after_s=0.001)
         with pytest.raises(UnreachableError, match="cannot be asked what it can do"):
-            async with opened(spec(serve(faults=never))):
+            async with opened(server_spec(serve(faults=never))):
                 pass
 
     async def test_a_password_in_base_url_is_refused_and_not_shown(self):
@@ -291,179 +276,18 @@ class TestOpening:
     async def test_insisting_on_loglikelihoods_is_refused_where_there_are_none(self, serve):
         plain = TextAbilities(echo=False, prompt_logprobs=False)
         with pytest.raises(UnsupportedError, match="prompt_logprobs"):
-            async with opened(spec(serve(abilities=plain), loglikelihood="on")):
+            async with opened(server_spec(serve(abilities=plain), loglikelihood="on")):
                 pass
 
     async def test_asking_before_opening_is_a_plain_mistake(self, serve):
-        model = create_model(parse_model_spec(spec(serve())))
+        model = create_model(parse_model_spec(server_spec(serve())))
         with pytest.raises(RuntimeError, match="before it was opened"):
             await ask(model, chat(("user", "x")))
 
 
-ROUTES = {
-    "vllm, its tokenizer": ("vllm", TextAbilities()),
-    "echo, its tokenizer": ("other", TextAbilities(prompt_logprobs=False)),
-    "echo, at least one token": (
-        "other",
-        TextAbilities(prompt_logprobs=False, zero_max_tokens=False),
-    ),
-    "echo, no tokenizer": ("other", TextAbilities(prompt_logprobs=False, tokenize=False)),
-}
-
-
-class TestLoglikelihood:
-    @pytest.mark.parametrize("route", ROUTES)
-    async def test_it_is_the_sum_over_the_continuations_tokens(self, serve, route):
-        owner, abilities = ROUTES[route]
-        async with opened(spec(serve(owner=owner, abilities=abilities))) as model:
-            response = await ask(model, pair("The sky, they say, is", " blue"))
-        logprob, greedy = expected("The sky, they say, is", " blue")
-        assert response.logprob == pytest.approx(logprob)
-        assert response.greedy is greedy
-
-    @pytest.mark.parametrize("route", ROUTES)
-    async def test_greedy_is_told_right_both_ways(self, serve, route):
-        owner, abilities = ROUTES[route]
-        likeliest = TOY.decode([TOY_LANGUAGE.favourite([BOS, *TOY.encode("Say:")])])
-        words = [" a", " sky", likeliest, " b", "?"]
-        async with opened(spec(serve(owner=owner, abilities=abilities))) as model:
-            told = [(await ask(model, pair("Say:", word))).greedy for word in words]
-        assert told == [expected("Say:", word)[1] for word in words]
-        assert set(told) == {True, False}
-
-    async def test_trailing_white_space_counts_to_the_continuation(self, serve):
-        async with opened(spec(serve())) as model:
-            response = await ask(model, pair("The sky is ", "blue"))
-        assert response.logprob == pytest.approx(expected("The sky is", " blue")[0])
-
-    async def test_an_empty_context_is_the_beginning_of_text(self, serve):
-        async with opened(spec(serve())) as model:
-            response = await ask(model, pair("", "blue"))
-        assert response.logprob == pytest.approx(score([BOS], TOY.encode("blue"))[0])
-
-    async def test_a_local_tokenizer_gives_the_same_as_the_servers(self, serve, tokenizer_folder):
-        from transformers import AutoTokenizer
-
-        tokens = HuggingFaceTokens(AutoTokenizer.from_pretrained(tokenizer_folder))
-        server = serve(tokenizer=tokens)
-        request = pair("the grass is", " green")
-        async with opened(spec(server, tokenizer=tokenizer_folder)) as model:
-            local = await ask(model, request)
-        async with opened(spec(server, tokenizer="server")) as model:
-            remote = await ask(model, request)
-        assert local.logprob == pytest.approx(remote.logprob)
-        before = [tokens.bos, *tokens.encode("the grass is")]
-        assert local.logprob == pytest.approx(
-            language_of(tokens).score(before, tokens.encode(" green"))[0]
-        )
-
-    async def test_messages_are_rendered_by_a_local_tokenizer(self, serve, tokenizer_folder):
-        from transformers import AutoTokenizer
-
-        tokens = HuggingFaceTokens(AutoTokenizer.from_pretrained(tokenizer_folder))
-        asked = Request(
-            kind="loglikelihood",
-            prompt=(Message(role="user", content="the sky"),),
-            continuation=" blue",
-        )
-        async with opened(spec(serve(tokenizer=tokens), tokenizer=tokenizer_folder)) as model:
-            response = await ask(model, asked)
-        before = tokens.encode("<s>[user]the sky[assistant]")
-        assert response.logprob == pytest.approx(
-            language_of(tokens).score(before, tokens.encode(" blue"))[0]
-        )
-
-    async def test_messages_without_a_local_tokenizer_are_refused(self, serve):
-        asked = Request(
-            kind="loglikelihood", prompt=(Message(role="user", content="x"),), continuation="y"
-        )
-        async with opened(spec(serve())) as model:
-            with pytest.raises(RequestError, match="chat template"):
-                await ask(model, asked)
-
-    async def test_what_does_not_fit_is_refused_with_numbers_and_not_sent(self, serve):
-        server = serve(abilities=TextAbilities(max_model_len=30))
-        async with opened(spec(server)) as model:
-            received = server.stats.received
-            with pytest.raises(RequestError, match=r"51 tokens of prompt and 1 .* context of 30"):
-                await ask(model, pair("word " * 49 + "word", " x"))
-        assert server.stats.received == received
-
-    async def test_a_tokenizer_that_does_not_load_is_told_before_anything_is_sent(self, serve):
-        pytest.importorskip("transformers")
-        with pytest.raises(InputError, match="No tokenizer could be loaded"):
-            async with opened(spec(serve(), tokenizer="/no/such/folder")):
-                pass
-
-    async def test_a_server_without_tokenize_is_told_where_it_is_insisted_on(self, serve):
-        with pytest.raises(InputError, match="no /tokenize"):
-            async with opened(spec(serve(abilities=NO_TOKENIZE), tokenizer="server")):
-                pass
-
-
-class TestRolling:
-    async def test_a_short_text_is_scored_after_the_prefix(self, serve):
-        async with opened(spec(serve())) as model:
-            response = await ask(model, Request(kind="rolling", prompt="some words"))
-        tokens = [BOS, *TOY.encode("some words")]
-        assert response.logprob == pytest.approx(score([BOS], tokens)[0])
-
-    async def test_a_long_text_is_scored_in_windows_that_fit(self, serve):
-        server = serve(abilities=TextAbilities(max_model_len=20))
-        passage = "all of these are words " * 9
-        async with opened(spec(server, loglikelihood="on")) as model:
-            response = await ask(model, Request(kind="rolling", prompt=passage))
-        windows = rolling_windows([BOS, *TOY.encode(passage)], BOS, 18)
-        assert len(windows) > 2
-        assert response.logprob == pytest.approx(sum(score(a, b)[0] for a, b in windows))
-
-    async def test_without_tokens_it_is_refused(self, serve):
-        server = serve(owner="x", abilities=TextAbilities(prompt_logprobs=False, tokenize=False))
-        async with opened(spec(server)) as model:
-            with pytest.raises(RequestError, match="tokenizer"):
-                await ask(model, Request(kind="rolling", prompt="x"))
-
-
-@pytest.mark.slow
-async def test_it_agrees_with_lm_evals_own_client(serve, tokenizer_folder, tmp_path):
-    import tokenizers
-    from lm_eval.api.instance import Instance
-    from lm_eval.models.openai_completions import LocalCompletionsAPI
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    # lm-eval's client adds no special tokens, so neither may the tokenizer
-    tokenizer.backend_tokenizer.post_processor = tokenizers.processors.ByteLevel()
-    tokenizer.save_pretrained(tmp_path)
-    server = serve(
-        tokenizer=HuggingFaceTokens(tokenizer), abilities=TextAbilities(max_model_len=64)
-    )
-    pairs = [("the sky is", " blue"), ("the grass is ", "green"), ("", "the sky")]
-    passage = "the sky is blue and the grass is green, they say. " * 4
-
-    def theirs() -> list:
-        peer = LocalCompletionsAPI(
-            model="local-model",
-            base_url=f"{server.base_url}/completions",
-            tokenizer=str(tmp_path),
-            max_length=64,
-        )
-        asked = [Instance("loglikelihood", {}, p, i) for i, p in enumerate(pairs)]
-        rolling = Instance("loglikelihood_rolling", {}, (passage,), 0)
-        [whole] = peer.loglikelihood_rolling([rolling], disable_tqdm=True)
-        return [*peer.loglikelihood(asked, disable_tqdm=True), whole]
-
-    *told, told_whole = await asyncio.to_thread(theirs)
-    async with opened(spec(server, tokenizer=str(tmp_path))) as model:
-        ours = await model.ask([pair(*p) for p in pairs])
-        whole = await ask(model, Request(kind="rolling", prompt=passage))
-    assert [(pytest.approx(r.logprob), r.greedy) for r in ours] == told
-    assert whole.logprob == pytest.approx(told_whole)
-
-
 async def test_connections_are_kept_alive(serve):
     server = serve(latency_s=0.005)
-    async with opened(spec(server, loglikelihood="off")) as model:
+    async with opened(server_spec(server, loglikelihood="off")) as model:
         for turn in range(10):
             await asyncio.gather(*(ask(model, chat(("user", f"{turn} {n}"))) for n in range(4)))
     assert server.stats.received == 40
@@ -471,7 +295,7 @@ async def test_connections_are_kept_alive(serve):
 
 
 async def test_identity_tells_what_changes_answers_and_no_key(serve, keys):
-    asked = spec(serve(), temperature=0.5, concurrency=9, api_key_env="OPENAI_API_KEY")
+    asked = server_spec(serve(), temperature=0.5, concurrency=9, api_key_env="OPENAI_API_KEY")
     model = create_model(parse_model_spec(asked))
     assert model.identity["temperature"] == "0.5"
     assert not {"concurrency", "api_key_env"} & set(model.identity)
@@ -479,7 +303,7 @@ async def test_identity_tells_what_changes_answers_and_no_key(serve, keys):
 
 
 def test_sampling_left_to_the_server_is_not_sent(serve):
-    model = create_model(parse_model_spec(spec(serve())))
+    model = create_model(parse_model_spec(server_spec(serve())))
     request = Request(kind="generate", prompt="x", sampling=Sampling(temperature=None))
     assert set(model._sampling(request, None)) == set()
 
@@ -487,5 +311,8 @@ def test_sampling_left_to_the_server_is_not_sent(serve):
 async def test_only_a_server_without_a_key_is_suspected_of_losing_requests(serve, monkeypatch):
     server = serve()
     monkeypatch.setenv("A_KEY", "secret")
-    assert create_model(parse_model_spec(spec(server))).suspect_after_s == 30
-    assert create_model(parse_model_spec(spec(server, api_key_env="A_KEY"))).suspect_after_s is None
+    assert create_model(parse_model_spec(server_spec(server))).suspect_after_s == 30
+    assert (
+        create_model(parse_model_spec(server_spec(server, api_key_env="A_KEY"))).suspect_after_s
+        is None
+    )

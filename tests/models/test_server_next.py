@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from benchmarks.faults import Faults
 from benchmarks.local_server import LocalServer
-from benchmarks.server_settings import Settings, TextAbilities, ToyTokenizer
-from benchmarks.toy_language import BOS, TOY_LANGUAGE, language_of, score
+from benchmarks.server_settings import Settings, TextAbilities
+from benchmarks.toy_language import BOS, TOY_LANGUAGE, language_of
 from evalkit.engine.asking import Asker
 from evalkit.engine.journal import Journal
 from evalkit.engine.settings import EngineSettings
@@ -23,33 +23,26 @@ from evalkit.models.server_scoring import Scorer
 from evalkit.models.server_ways import NextTokens, hosts_of
 from evalkit.records import Message, Request, Response
 from tests.models.http_fixtures import (
+    TOY,
     HuggingFaceTokens,
     ask,
+    expected,
     opened,
+    pair,
     serve,
+    server_spec,
     tokenizer_folder,
 )
 
 __all__ = ["serve", "tokenizer_folder"]
 
-TOY = ToyTokenizer()
 LETTERS = (" A", " B", " C", " D")
 CONTEXT = "Question: which?\nAnswer:"
 LLAMA = TextAbilities(echo=False, prompt_logprobs=False, entries=True, max_logprobs=None)
 
 
-def spec(server, **params) -> str:
-    query = "".join(f"&{key}={value}" for key, value in params.items())
-    return f"server/local-model?base_url={server.base_url}{query}"
-
-
 def choices(context: str, continuations=LETTERS) -> list[Request]:
-    return [Request(kind="loglikelihood", prompt=context, continuation=c) for c in continuations]
-
-
-def expected(context: str, continuation: str) -> tuple[float, bool]:
-    before = [BOS, *TOY.encode(context)]
-    return score(before, [BOS, *TOY.encode(context + continuation)][len(before) :])
+    return [pair(context, continuation) for continuation in continuations]
 
 
 def told(responses) -> list:
@@ -66,7 +59,7 @@ async def asked(model, server, requests):
 class TestOneRequestADocument:
     async def test_all_letters_of_a_question_take_one_request(self, serve):
         server = serve()
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, sent = await asked(model, server, choices(CONTEXT))
         assert sent == 1
         assert [expected(CONTEXT, letter) for letter in LETTERS] == told(responses)
@@ -75,7 +68,7 @@ class TestOneRequestADocument:
         server = serve()
         documents = [f"Question: {n}?\nAnswer:" for n in range(50)]
         with Journal(tmp_path / "j") as journal:
-            async with opened(spec(server)) as model:
+            async with opened(server_spec(server)) as model:
                 before = server.stats.received
                 asker = Asker(journal, EngineSettings())
                 per_document = [asker.ask_all(model, choices(d)) for d in documents]
@@ -95,7 +88,7 @@ class TestOneRequestADocument:
 
     async def test_the_request_is_counted_and_paid_once(self, serve):
         server = serve()
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, _ = await asked(model, server, choices(CONTEXT))
         tokens = len([BOS, *TOY.encode(CONTEXT)])
         assert [one.usage.input_tokens for one in responses] == [tokens, 0, 0, 0]
@@ -103,7 +96,7 @@ class TestOneRequestADocument:
     async def test_a_letter_that_is_not_listed_is_judged_in_a_prompt(self, serve):
         server = serve(abilities=TextAbilities(max_logprobs=5))
         odd = [*LETTERS, " zebr", "%", " Q"]
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, sent = await asked(model, server, choices(CONTEXT, odd))
         assert sent == 2
         assert [expected(CONTEXT, one) for one in odd] == told(responses)
@@ -111,7 +104,7 @@ class TestOneRequestADocument:
     async def test_longer_choices_take_one_request_with_several_prompts(self, serve):
         server = serve()
         longer = [" the first", " the second", " a", " none of them"]
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, sent = await asked(model, server, choices(CONTEXT, longer))
         assert sent == 1
         assert [expected(CONTEXT, one) for one in longer] == told(responses)
@@ -119,7 +112,7 @@ class TestOneRequestADocument:
     async def test_a_choice_that_begins_another_shares_its_prompt(self, serve):
         server = serve(log_bodies=True)
         nested = [" no", " no, never", " no, never ever"]
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, _ = await asked(model, server, choices(CONTEXT, nested))
         assert server.stats.log[-1]["prompt"] == [
             BOS,
@@ -131,7 +124,7 @@ class TestOneRequestADocument:
         texts = TextAbilities(prompt_logprobs=False, tokenize=False)
         server = serve(owner="x", abilities=texts)
         longer = [" the first", " a", " none of them"]
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, sent = await asked(model, server, choices(CONTEXT, longer))
         assert sent == 1
         assert [expected(CONTEXT, one) for one in longer] == told(responses)
@@ -139,7 +132,7 @@ class TestOneRequestADocument:
     async def test_a_server_of_one_prompt_a_request_answers_the_rest_later(self, serve):
         server = serve(abilities=TextAbilities(several_prompts=False))
         longer = [" the first", " the second", " none of them"]
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, sent = await asked(model, server, choices(CONTEXT, longer))
         assert sent == 1
         assert isinstance(responses[0], Response)
@@ -149,7 +142,7 @@ class TestOneRequestADocument:
         server = serve(abilities=TextAbilities(several_prompts=False))
         longer = [" the first", " the second", " none of them"]
         with Journal(tmp_path / "j") as journal:
-            async with opened(spec(server)) as model:
+            async with opened(server_spec(server)) as model:
                 before = server.stats.received
                 asker = Asker(journal, EngineSettings())
                 answers = await asker.ask_all(model, choices(CONTEXT, longer))
@@ -164,7 +157,7 @@ class TestOneRequestADocument:
         server = serve(tokenizer=tokens)
         prompt = (Message(role="user", content="the sky"),)
         requests = [Request(kind="loglikelihood", prompt=prompt, continuation=c) for c in "ABC"]
-        async with opened(spec(server, tokenizer=tokenizer_folder)) as model:
+        async with opened(server_spec(server, tokenizer=tokenizer_folder)) as model:
             responses, sent = await asked(model, server, requests)
         before = tokens.encode("<s>[user]the sky[assistant]")
         assert sent == 1
@@ -175,21 +168,21 @@ class TestOneRequestADocument:
 
 class TestFailures:
     async def test_a_choice_without_tokens_fails_alone(self, serve):
-        async with opened(spec(serve())) as model:
+        async with opened(server_spec(serve())) as model:
             responses = await model.ask(choices(CONTEXT, (" A", "", " B")))
         assert [isinstance(one, RequestError) for one in responses] == [False, True, False]
 
     async def test_a_choice_that_does_not_fit_fails_alone(self, serve):
         room = len([BOS, *TOY.encode(CONTEXT)]) + 4
         server = serve(abilities=TextAbilities(max_model_len=room))
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses = await model.ask(choices(CONTEXT, (" A b", " A" + " word" * 9)))
         assert responses[0].logprob == pytest.approx(expected(CONTEXT, " A b")[0])
         assert isinstance(responses[1], RequestError)
 
     async def test_a_context_that_does_not_fit_is_told_to_each_and_not_sent(self, serve):
         server = serve(abilities=TextAbilities(max_model_len=30))
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, sent = await asked(model, server, choices("word " * 49 + "word"))
         assert sent == 0
         assert all(isinstance(one, RequestError) for one in responses)
@@ -199,7 +192,7 @@ class TestFailures:
         server = serve(faults=Faults(**{fault: 0.4}, retry_after_s=0.01, seed=5))
         documents = [f"Question: {n}?\nAnswer:" for n in range(12)]
         with Journal(tmp_path / "j") as journal:
-            async with opened(spec(server)) as model:
+            async with opened(server_spec(server)) as model:
                 asker = Asker(journal, EngineSettings(), sleep=lambda s: asyncio.sleep(0))
                 per_document = [asker.ask_all(model, choices(d)) for d in documents]
                 answers = await asyncio.gather(*per_document)
@@ -210,7 +203,7 @@ class TestFailures:
 
     async def test_what_is_listed_is_kept_where_the_rest_fails(self, serve, monkeypatch):
         server = serve(abilities=TextAbilities(max_logprobs=5))
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
 
             async def broken(pairs):
                 raise ModelError("gone")
@@ -225,7 +218,7 @@ class TestFailures:
         longer = [" the first", " the second", " none of them"]
         for part in (longer[:1], longer):
             with Journal(tmp_path / "j") as journal:
-                async with opened(spec(server)) as model:
+                async with opened(server_spec(server)) as model:
                     asker = Asker(journal, EngineSettings())
                     answers = await asker.ask_all(model, choices(CONTEXT, part))
         assert len(server.stats.log[-1]["prompt"]) == 2
@@ -235,13 +228,13 @@ class TestFailures:
 class TestOpening:
     @pytest.mark.parametrize(("cap", "most"), [(None, 64), (20, 20), (5, 5)])
     async def test_lists_are_as_long_as_the_server_lets_them(self, serve, cap, most):
-        async with opened(spec(serve(abilities=TextAbilities(max_logprobs=cap)))) as model:
+        async with opened(server_spec(serve(abilities=TextAbilities(max_logprobs=cap)))) as model:
             assert model._scorer._next._route == NextRoute(naming="ids", most=most)
 
     async def test_lists_that_differ_from_prompts_are_not_used(self, serve, caplog):
         server = serve(abilities=TextAbilities(sharpened=0.7))
         with caplog.at_level(logging.WARNING):
-            async with opened(spec(server)) as model:
+            async with opened(server_spec(server)) as model:
                 assert model._scorer._next is None
                 responses, sent = await asked(model, server, choices(CONTEXT))
         assert "prompts are asked" in caplog.text
@@ -249,7 +242,7 @@ class TestOpening:
         assert [expected(CONTEXT, letter) for letter in LETTERS] == told(responses)
 
     async def test_lists_by_text_need_a_local_tokenizer(self, serve):
-        async with opened(spec(serve(abilities=TextAbilities(token_ids=False)))) as model:
+        async with opened(server_spec(serve(abilities=TextAbilities(token_ids=False)))) as model:
             assert model._scorer._next is None
 
     async def test_lists_by_text_are_read_with_one(self, serve, tokenizer_folder):
@@ -257,7 +250,7 @@ class TestOpening:
 
         tokens = HuggingFaceTokens(AutoTokenizer.from_pretrained(tokenizer_folder))
         server = serve(tokenizer=tokens, abilities=TextAbilities(token_ids=False, strict=True))
-        async with opened(spec(server, tokenizer=tokenizer_folder)) as model:
+        async with opened(server_spec(server, tokenizer=tokenizer_folder)) as model:
             assert model._scorer._next._route.naming == "texts"
             responses, sent = await asked(model, server, choices("the sky is:", "ABC"))
         before = [tokens.bos, *tokens.encode("the sky is:")]
@@ -268,12 +261,12 @@ class TestOpening:
 
     async def test_finding_out_takes_five_requests_of_a_server_like_vllm(self, serve):
         server = serve()
-        async with opened(spec(server)):
+        async with opened(server_spec(server)):
             assert server.stats.received == 5
 
     async def test_no_loglikelihoods_asked_for_no_lists_probed(self, serve):
         server = serve()
-        async with opened(spec(server, loglikelihood="off")):
+        async with opened(server_spec(server, loglikelihood="off")):
             pass
         assert server.stats.received == 0
 
@@ -282,7 +275,7 @@ class TestTokenByToken:
     """llama.cpp lists next tokens by id, and tells nothing of its prompts."""
 
     async def test_it_gives_loglikelihoods_but_not_of_whole_texts(self, serve):
-        async with opened(spec(serve(owner="llamacpp", abilities=LLAMA))) as model:
+        async with opened(server_spec(serve(owner="llamacpp", abilities=LLAMA))) as model:
             assert model.capabilities.loglikelihood
             assert not model.capabilities.rolling
             with pytest.raises(RequestError, match="a request a token"):
@@ -290,7 +283,7 @@ class TestTokenByToken:
 
     async def test_letters_take_one_request(self, serve):
         server = serve(owner="llamacpp", abilities=LLAMA)
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, sent = await asked(model, server, choices(CONTEXT, (" A", " B")))
         assert sent == 1
         assert [expected(CONTEXT, letter) for letter in (" A", " B")] == told(responses)
@@ -298,14 +291,14 @@ class TestTokenByToken:
     async def test_longer_choices_take_a_request_a_token_and_share_the_first(self, serve):
         server = serve(owner="llamacpp", abilities=LLAMA)
         longer = [" A b c", " A b d", " B"]
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses, sent = await asked(model, server, choices(CONTEXT, longer))
         assert sent <= 6
         assert [expected(CONTEXT, one) for one in longer] == told(responses)
 
     async def test_a_token_not_listed_is_looked_for_in_longer_lists(self, serve):
         server = serve(owner="llamacpp", abilities=LLAMA)
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             model._scorer._next._route = NextRoute(naming="entries", most=2)
             responses, sent = await asked(model, server, choices(CONTEXT))
         assert sent > 1
@@ -313,14 +306,14 @@ class TestTokenByToken:
 
     async def test_a_token_in_no_list_is_an_error_and_no_guess(self, serve):
         server = serve(owner="llamacpp", abilities=LLAMA)
-        async with opened(spec(server)) as model:
+        async with opened(server_spec(server)) as model:
             responses = await model.ask(choices(CONTEXT, (" A", " zebr")))
         assert responses[0].logprob == pytest.approx(expected(CONTEXT, " A")[0])
         assert isinstance(responses[1], RequestError)
 
     async def test_lists_after_the_temperature_are_not_believed(self, serve):
         warm = replace(LLAMA, warms=True)
-        async with opened(spec(serve(owner="llamacpp", abilities=warm))) as model:
+        async with opened(server_spec(serve(owner="llamacpp", abilities=warm))) as model:
             assert not model.capabilities.loglikelihood
 
 
@@ -383,7 +376,7 @@ def test_lists_and_prompts_give_the_same_whatever_the_tokens(twins, naming, befo
     names = tokens.names() if naming == "texts" else {}
 
     async def both():
-        async with opened(spec(twins)) as model:
+        async with opened(server_spec(twins)) as model:
             prompts, place = model._scorer._prompts, model._scorer._prompts._place
             lists = NextTokens(place, NextRoute(naming=naming, most=most, names=names))
             texts = [str(n) for n in range(len(some))]
