@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 
 from evalkit.engine.jobs import Job
 from evalkit.engine.journal import JournalReader, response_key
+from evalkit.engine.pending import MOST_TOGETHER
 from evalkit.engine.spending import Price
 from evalkit.engine.tokens import expected_output, input_tokens, output_limit
-from evalkit.models.protocol import Model
+from evalkit.models.protocol import Grouping, Model
 from evalkit.records import Mode, Record, Request, Response, Sample, Usage
 from evalkit.tasks.protocol import Task
 
@@ -27,11 +29,12 @@ class JobPlan(Record, frozen=True, kw_only=True):
         requests: Requests, as far as they can be known without an answer.
         journaled: Those that the journal answers.
         duplicates: Those that share the answer to an identical one.
-        input_tokens: Tokens sent.
+        input_tokens: Tokens sent at most: a prompt that several requests share is counted for each.
         output_tokens: Tokens answered at most.
         expected_output_tokens: Tokens answered, likely.
         cost_usd: Cost at most; None where no price is known.
-        expected_cost_usd: Likely cost; None where no price is known.
+        expected_cost_usd: Likely cost, where one call sends a shared prompt once; None where no
+            price is known.
         bounded: Whether every answer has a limit; else `output_tokens` and `cost_usd` count
             the likely length where there is none.
         multi_turn: Whether the task may ask on after these answers, so that this is the least.
@@ -93,6 +96,8 @@ class _Estimate:
         self.journaled_output = 0
         self.bounded = True
         self.multi_turn = False
+        #: Requests of the sample at hand that one call may answer, by the adapter's key.
+        self._calls: Counter[Hashable] = Counter()
 
     def plan(self) -> JobPlan:
         task = self._job.load()
@@ -122,6 +127,7 @@ class _Estimate:
     def _count_sample(self, task: Task, sample: Sample) -> None:
         """Follow the sample's cycle as far as the journal knows the answers."""
         answers: list[Response] = []
+        self._calls.clear()
         requests = tuple(task.requests(sample, ()))
         while requests:
             found = [self._count(request) for request in requests]
@@ -150,11 +156,20 @@ class _Estimate:
     def _add(self, model: Model, request: Request) -> None:
         mean = self.journaled_output / self.journaled if self.journaled else None
         sent, limit = input_tokens(model, request), output_limit(model, request)
+        shared = input_tokens(model, request, prompt_sent=self._joins_a_call(model, request))
         likely = round(expected_output(model, request, mean))
         self.bounded = self.bounded and limit is not None
         most = likely if limit is None else limit
         self.most += Usage(input_tokens=sent, output_tokens=most)
-        self.likely += Usage(input_tokens=sent, output_tokens=likely)
+        self.likely += Usage(input_tokens=shared, output_tokens=likely)
+
+    def _joins_a_call(self, model: Model, request: Request) -> bool:
+        """Whether an earlier request of the sample sends the prompt in the same call."""
+        key = model.together(request) if isinstance(model, Grouping) else None
+        if key is None:
+            return False
+        self._calls[key] += 1
+        return self._calls[key] % MOST_TOGETHER != 1
 
 
 def total_cost(plans: Sequence[JobPlan]) -> float | None:

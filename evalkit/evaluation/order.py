@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from evalkit.evaluation.plan import PlannedJob
+from evalkit.tasks.lm_eval.definitions import LETTER_MAX_TOKENS
 
 #: Where nothing limits an answer, it may be as long as the longest that are usual.
 _UNLIMITED = 1 << 20
-#: The longest answer in letter mode, where a model may think aloud first.
-_LETTER = 1024
 
 
 def longest_first(jobs: list[PlannedJob]) -> list[PlannedJob]:
@@ -28,5 +27,5 @@ def longest_answer(job: PlannedJob) -> int:
     if wanted is not None:
         return int(wanted)
     if mode == "letter":
-        return _LETTER
+        return LETTER_MAX_TOKENS
     return _UNLIMITED if job.info.max_tokens is None else job.info.max_tokens

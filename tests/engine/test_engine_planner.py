@@ -130,3 +130,24 @@ def test_each_plan_is_told_as_soon_as_it_is_known():
     told = []
     plans = estimate([job(Limited(1)), job(Limited(2))], on_plan=told.append)
     assert told == plans
+
+
+@pytest.mark.parametrize(("draws", "prompts"), [(4, 1), (128, 1), (129, 2)])
+def test_a_prompt_that_one_call_sends_for_several_answers_is_likely_paid_once(draws, prompts):
+    class Together(SmallModel):
+        def together(self, request):
+            return request.prompt
+
+    class Draws(SmallTask):
+        def requests(self, sample, answers):
+            sampling = Sampling(max_tokens=5, temperature=1.0)
+            return [
+                Request(kind="generate", prompt="a b c", sampling=sampling, repeat=number)
+                for number in range(draws)
+            ]
+
+    def price(model, usage):
+        return float(usage.input_tokens)
+
+    [plan] = estimate([job(Draws(1), Together())], price=price)
+    assert (plan.cost_usd, plan.expected_cost_usd) == (3 * draws, 3 * prompts)

@@ -21,6 +21,9 @@ FUNCTION = "!function"
 #: (`lm_eval.defaults`).
 LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 DEFAULT_MAX_TOKENS = 256
+#: Room for a chat model that is asked for a letter and thinks aloud first; what runs into it is
+#: counted as truncated.
+LETTER_MAX_TOKENS = 1024
 _SKIPPED = {"__pycache__", ".ipynb_checkpoints"}
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

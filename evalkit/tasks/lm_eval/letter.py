@@ -36,6 +36,7 @@ from evalkit.tasks.lm_eval.adapter import LmEvalTask, gravest_status, multiple_i
 from evalkit.tasks.lm_eval.aggregation import mean_aggregate
 from evalkit.tasks.lm_eval.construct import Built
 from evalkit.tasks.lm_eval.contexts import has_steady_examples
+from evalkit.tasks.lm_eval.definitions import LETTER_MAX_TOKENS
 from evalkit.tasks.protocol import Prompting, TaskRef, merge_sampling
 
 _INSTRUCTION = (
@@ -46,8 +47,7 @@ _BARE_INSTRUCTION = (
     "Which of these is the most correct and plausible text? "
     "Reply with the letter of that choice and nothing else."
 )
-#: Room for a model that thinks aloud first; what runs into it is counted as truncated.
-_CHAT_SAMPLING = Sampling(max_tokens=1024)
+_CHAT_SAMPLING = Sampling(max_tokens=LETTER_MAX_TOKENS)
 _TEXT_SAMPLING = Sampling(max_tokens=16, stop=("\n",))
 _CUE_LINE = re.compile(r"\s*\n[^\n]{0,30}[:：]\s*$|\s*\n[^\n]{0,60}\b(?:answer is|答案是)\s*$")
 _CUE = re.compile(r"\s+(?:Answer|A)\s*[:：]\s*$")
