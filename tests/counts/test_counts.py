@@ -205,7 +205,10 @@ def test_a_token_that_prompts_share_is_computed_once(folder, tmp_path, choices):
 
 
 def calls_for(samples, tmp_path):
-    """Function calls in the event loop's thread for a run of so many samples."""
+    """Calls of Python functions in the event loop's thread for a run of so many samples.
+
+    Built-in ones are left out: CPython reports some of them or not, as it has specialised the code.
+    """
     folder = write_sums(tmp_path / str(samples), samples)
     profile = cProfile.Profile()
     with LocalServer() as server:
@@ -215,13 +218,15 @@ def calls_for(samples, tmp_path):
             [spec], ["sums"], include_path=[str(folder)], output=str(folder / "run"), concurrency=16
         )
         profile.disable()
-    return pstats.Stats(profile).total_calls
+    functions = pstats.Stats(profile).stats.items()
+    return sum(calls for (file, _, _), (_, calls, *_) in functions if file != "~")
 
 
 def test_a_sample_takes_a_bounded_number_of_function_calls(tmp_path):
+    calls_for(10, tmp_path)  # what a first run imports and compiles is not a sample's
     few, many = (calls_for(number, tmp_path) for number in (200, 1200))
     assert (many - few) / 1000 <= MOST_CALLS
 
 
-#: A third more than the 214 that were counted when this was written (Python 3.11).
-MOST_CALLS = 285
+#: A fifth more than the 365 to 368 that were counted when this was written (Python 3.11).
+MOST_CALLS = 440
